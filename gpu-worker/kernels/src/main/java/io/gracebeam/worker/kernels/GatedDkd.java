@@ -96,17 +96,22 @@ public final class GatedDkd {
     Checks.finite(WHERE, "logits", logits, 0, logits.length);
 
     double[] gates = new double[rows];
+    boolean worth = logits.length > 1 << 13;
+    Parallel.run(
+        Parallel.shared(),
+        worth,
+        rows,
+        i -> gates[i] = options.gate() ? gate(entropy(teacher, i, targets[i]), vocab) : 1);
     double total = 0;
-    for (int i = 0; i < rows; i++) {
-      gates[i] = options.gate() ? gate(entropy(teacher, i, targets[i]), vocab) : 1;
-      total += gates[i];
+    for (double g : gates) {
+      total += g;
     }
     double norm = total;
     double[] perToken = new double[rows];
     float[] d = new float[logits.length];
     Parallel.run(
         Parallel.shared(),
-        logits.length > 1 << 13,
+        worth,
         rows,
         i -> perToken[i] = row(logits, i, teacher, targets[i], options, gates[i] / norm, d));
     double loss = 0;

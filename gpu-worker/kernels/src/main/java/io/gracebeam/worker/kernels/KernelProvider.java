@@ -47,31 +47,23 @@ public final class KernelProvider {
   static Choice choose(String wish) {
     boolean present = ModuleLayer.boot().findModule(MODULE).isPresent();
     String asked = wish == null ? "" : wish.trim().toLowerCase(Locale.ROOT);
-    switch (asked) {
-      case "scalar":
-        return new Choice(new ScalarKernels(), "scalar kernels: " + PROPERTY + "=scalar");
-      case "vector":
+    return switch (asked) {
+      case "scalar" -> new Choice(new ScalarKernels(), "scalar kernels: " + PROPERTY + "=scalar");
+      case "vector" -> {
         if (!present) {
           throw Checks.error(
-              PROPERTY,
-              "is vector but the JVM lacks the module, allowed with --add-modules %s",
-              MODULE);
+              PROPERTY, "is vector but the JVM lacks it, allowed with --add-modules %s", MODULE);
         }
-        return vector(PROPERTY + "=vector");
-      case "":
-        if (present) {
-          return vector("module " + MODULE + " is present");
-        }
-        return new Choice(
-            new ScalarKernels(),
-            "scalar kernels: module "
-                + MODULE
-                + " is absent (start with --add-modules "
-                + MODULE
-                + ")");
-      default:
-        throw Checks.error(PROPERTY, "is '%s', allowed are scalar and vector", wish);
-    }
+        yield vector(PROPERTY + "=vector");
+      }
+      case "" ->
+          present
+              ? vector("module " + MODULE + " is present")
+              : new Choice(
+                  new ScalarKernels(),
+                  "scalar kernels: the JVM was started without --add-modules " + MODULE);
+      default -> throw Checks.error(PROPERTY, "is '%s', allowed are scalar and vector", wish);
+    };
   }
 
   private static Choice vector(String why) {

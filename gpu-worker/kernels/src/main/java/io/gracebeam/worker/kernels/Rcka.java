@@ -50,14 +50,17 @@ public final class Rcka {
     if (n < MIN_TOKENS) {
       return skip(n, d);
     }
+    // A matrix that was rounded for storage is no longer centred; centring again keeps the gradient
+    // exact.
+    float[] a = centred(kcT, n);
     float[] b = centred(similarities(unit, n, d), n);
     double tt = 0;
     double ss = 0;
     double ts = 0;
     for (int i = 0; i < b.length; i++) {
-      tt += (double) kcT[i] * kcT[i];
+      tt += (double) a[i] * a[i];
       ss += (double) b[i] * b[i];
-      ts += (double) kcT[i] * b[i];
+      ts += (double) a[i] * b[i];
     }
     if (tt < MIN_SQUARES || ss < MIN_SQUARES) {
       return skip(n, d);
@@ -66,7 +69,7 @@ public final class Rcka {
     double cka = Math.max(0, Math.min(1, ts / ab));
     float[] g = new float[b.length];
     for (int i = 0; i < g.length; i++) {
-      g[i] = (float) (-2 * (kcT[i] / ab - ts / ab * b[i] / ss));
+      g[i] = (float) (-2 * (a[i] / ab - ts / ab * b[i] / ss));
     }
     float[] transposed = new float[unit.length];
     for (int i = 0; i < n; i++) {

@@ -21,6 +21,8 @@ public final class VectorKernels implements Kernels {
   private static final int LANES = F.length();
   private static final VectorSpecies<Integer> I8 = IntVector.SPECIES_256;
   private static final VectorSpecies<Float> F8 = FloatVector.SPECIES_256;
+  private static final VectorSpecies<Integer> I4 = IntVector.SPECIES_128;
+  private static final VectorSpecies<Float> F4 = FloatVector.SPECIES_128;
   private static final int BLOCK = 16;
   private static final int CHUNK = 1 << 14;
   private static final long WORTH = 1 << 16;
@@ -94,15 +96,74 @@ public final class VectorKernels implements Kernels {
   private static void block(
       float[] x, int m, float[] w, int offset, int n, int cols, float[] y, int first, int stride) {
     float[] lanes = new float[LANES];
-    for (int i = 0; i < m; i++) {
-      int r = 0;
-      for (; r + 4 <= n; r += 4) {
-        dot4(x, i * cols, w, offset + r * cols, cols, lanes, y, i * stride + first + r);
-      }
-      for (; r < n; r++) {
-        y[i * stride + first + r] = dot(x, i * cols, w, offset + r * cols, cols, lanes);
+    int quads = n / 4 * 4;
+    int i = 0;
+    for (; i + 2 <= m; i += 2) {
+      for (int r = 0; r < quads; r += 4) {
+        dot8(x, i * cols, w, offset + r * cols, cols, lanes, y, i * stride + first + r, stride);
       }
     }
+    for (; i < m; i++) {
+      for (int r = 0; r < quads; r += 4) {
+        dot4(x, i * cols, w, offset + r * cols, cols, lanes, y, i * stride + first + r);
+      }
+    }
+    for (int r = quads; r < n; r++) {
+      for (int k = 0; k < m; k++) {
+        y[k * stride + first + r] = dot(x, k * cols, w, offset + r * cols, cols, lanes);
+      }
+    }
+  }
+
+  /** Two inputs by four rows of w; each of the eight sums is that of {@link #dot}. */
+  private static void dot8(
+      float[] x,
+      int xo,
+      float[] w,
+      int wo,
+      int cols,
+      float[] lanes,
+      float[] y,
+      int yo,
+      int stride) {
+    FloatVector a0 = FloatVector.zero(F);
+    FloatVector a1 = a0;
+    FloatVector a2 = a0;
+    FloatVector a3 = a0;
+    FloatVector b0 = a0;
+    FloatVector b1 = a0;
+    FloatVector b2 = a0;
+    FloatVector b3 = a0;
+    int x1 = xo + cols;
+    int w1 = wo + cols;
+    int w2 = w1 + cols;
+    int w3 = w2 + cols;
+    int end = F.loopBound(cols);
+    for (int c = 0; c < end; c += LANES) {
+      FloatVector u = FloatVector.fromArray(F, x, xo + c);
+      FloatVector v = FloatVector.fromArray(F, x, x1 + c);
+      FloatVector r0 = FloatVector.fromArray(F, w, wo + c);
+      a0 = u.fma(r0, a0);
+      b0 = v.fma(r0, b0);
+      FloatVector r1 = FloatVector.fromArray(F, w, w1 + c);
+      a1 = u.fma(r1, a1);
+      b1 = v.fma(r1, b1);
+      FloatVector r2 = FloatVector.fromArray(F, w, w2 + c);
+      a2 = u.fma(r2, a2);
+      b2 = v.fma(r2, b2);
+      FloatVector r3 = FloatVector.fromArray(F, w, w3 + c);
+      a3 = u.fma(r3, a3);
+      b3 = v.fma(r3, b3);
+    }
+    y[yo] = finish(a0, lanes, x, xo, w, wo, end, cols);
+    y[yo + 1] = finish(a1, lanes, x, xo, w, w1, end, cols);
+    y[yo + 2] = finish(a2, lanes, x, xo, w, w2, end, cols);
+    y[yo + 3] = finish(a3, lanes, x, xo, w, w3, end, cols);
+    int second = yo + stride;
+    y[second] = finish(b0, lanes, x, x1, w, wo, end, cols);
+    y[second + 1] = finish(b1, lanes, x, x1, w, w1, end, cols);
+    y[second + 2] = finish(b2, lanes, x, x1, w, w2, end, cols);
+    y[second + 3] = finish(b3, lanes, x, x1, w, w3, end, cols);
   }
 
   private static void dot4(
@@ -176,30 +237,42 @@ public final class VectorKernels implements Kernels {
     float[] scales = w.scales();
     int base = row * Packing.wordsPerRow(cols, bits);
     int scale = row * (cols / g);
-    int fast = 0;
-    if ((bits == 4 || bits == 2) && g % 8 == 0) {
-      // Eight codes lie in one word (4 bits) or half a word (2 bits): broadcast it and shift each
-      // lane by its own amount.
-      fast = cols / 8 * 8;
+    // The codes of one step fit into 32 bits: broadcast that window and shift each lane by its own
+    // amount.
+    int step = bits <= 4 ? 8 : 4;
+    int fast = g % step == 0 ? cols : 0;
+    int mask = (1 << bits) - 1;
+    int offset = 1 << (bits - 1);
+    if (step == 8) {
       IntVector shifts = IntVector.zero(I8).addIndex(bits);
-      int mask = (1 << bits) - 1;
-      int offset = 1 << (bits - 1);
       for (int c = 0; c < fast; c += 8) {
-        int bit = c * bits;
-        int word = words[base + (bit >>> 5)] >>> (bit & 31);
-        IntVector codes =
-            IntVector.broadcast(I8, word)
-                .lanewise(VectorOperators.LSHR, shifts)
-                .and(mask)
-                .sub(offset);
-        ((FloatVector) codes.convertShape(VectorOperators.I2F, F8, 0))
-            .mul(scales[scale + c / g])
-            .intoArray(out, at + c);
+        IntVector u = IntVector.broadcast(I8, window(words, base, c * bits, 8 * bits));
+        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
+        FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F8, 0);
+        f.mul(scales[scale + c / g]).intoArray(out, at + c);
+      }
+    } else {
+      IntVector shifts = IntVector.zero(I4).addIndex(bits);
+      for (int c = 0; c < fast; c += 4) {
+        IntVector u = IntVector.broadcast(I4, window(words, base, c * bits, 4 * bits));
+        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
+        FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F4, 0);
+        f.mul(scales[scale + c / g]).intoArray(out, at + c);
       }
     }
     for (int c = fast; c < cols; c++) {
       out[at + c] = Packing.code(words, base, c, bits) * scales[scale + c / g];
     }
+  }
+
+  /**
+   * The {@code need} (at most 32) bits from bit {@code bit} of a row, and whatever follows them.
+   */
+  private static int window(int[] words, int base, int bit, int need) {
+    int at = base + (bit >>> 5);
+    int shift = bit & 31;
+    int u = words[at] >>> shift;
+    return shift + need > 32 ? u | (words[at + 1] << (32 - shift)) : u;
   }
 
   @Override
