@@ -1,6 +1,7 @@
 package io.gracebeam.worker.kernels;
 
 import java.util.Locale;
+import java.util.function.Supplier;
 
 /**
  * Chooses the kernels once per process: the Vector API ones where the JVM has them, or what the
@@ -20,8 +21,23 @@ public final class KernelProvider {
   record Choice(Kernels kernels, String why) {}
 
   private static final class Holder {
-    static final Choice CHOICE = choose(System.getProperty(PROPERTY));
+    static final Supplier<Choice> CHOICE = decide();
     static final Kernels ORACLE = new ScalarKernels();
+
+    /**
+     * A wrong property must reach every caller as the one-line error, not once as an initialiser's
+     * failure.
+     */
+    private static Supplier<Choice> decide() {
+      try {
+        Choice choice = choose(System.getProperty(PROPERTY));
+        return () -> choice;
+      } catch (IllegalArgumentException e) {
+        return () -> {
+          throw new IllegalArgumentException(e.getMessage(), e);
+        };
+      }
+    }
   }
 
   /**
@@ -31,7 +47,7 @@ public final class KernelProvider {
    *     asks for vector in a JVM without the module
    */
   public static Kernels best() {
-    return Holder.CHOICE.kernels();
+    return Holder.CHOICE.get().kernels();
   }
 
   /** The slow, obviously right kernels. */
@@ -41,7 +57,7 @@ public final class KernelProvider {
 
   /** One line: what was chosen and why. */
   public static String explain() {
-    return Holder.CHOICE.why();
+    return Holder.CHOICE.get().why();
   }
 
   static Choice choose(String wish) {
