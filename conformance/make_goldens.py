@@ -3,6 +3,7 @@ and greedy tokens, and digests of preprocessed images. Run with conformance/.ven
 
 import hashlib
 import json
+import os
 import pathlib
 import sys
 
@@ -14,7 +15,7 @@ from transformers.models.clip import CLIPImageProcessorPil
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "gpu-worker/methods/src/test/resources/goldens"
-PHOTOS = ROOT.parent / "shared/data/photos"
+PHOTOS = pathlib.Path(os.environ.get("GRACE_PHOTOS", ROOT.parent / "shared/data/photos"))
 
 
 def tiny_model():
