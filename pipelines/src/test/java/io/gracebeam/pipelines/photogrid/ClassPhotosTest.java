@@ -79,7 +79,8 @@ class ClassPhotosTest {
         .containsExactly("set/cat/1.jpg", "set/cat/grey.png", "set/dog/2.png");
     assertThat(set.deadLetters())
         .extracting(PhotoSet.DeadLetter::name)
-        .containsExactly("set/cat/cut.jpg", "set/cat/cut.png", "set/cat/text.jpg", "set/cat/void.jpg");
+        .containsExactly(
+            "set/cat/cut.jpg", "set/cat/cut.png", "set/cat/text.jpg", "set/cat/void.jpg");
     assertThat(set.deadLetters()).allSatisfy(d -> assertThat(d.reason()).doesNotContain("\n"));
     assertThat(set.photos().get(1).rgb()).containsOnly(100);
     assertThat(Arrays.copyOf(set.photos().get(2).rgb(), 3)).containsExactly(-1, 0, 0);
@@ -120,8 +121,7 @@ class ClassPhotosTest {
         .hasMessageContaining("neither a folder nor a zip");
     Path text = Files.writeString(folder.resolve("x.zip"), "hello");
     assertThatThrownBy(() -> ClassPhotos.read(text, LIMITS)).hasMessageContaining("zip");
-    assertThatThrownBy(
-            () -> ClassPhotos.read(zip(Map.of("a/b.jpg", new byte[] {1})), LIMITS))
+    assertThatThrownBy(() -> ClassPhotos.read(zip(Map.of("a/b.jpg", new byte[] {1})), LIMITS))
         .hasMessageContaining("no usable photo");
   }
 
@@ -133,7 +133,15 @@ class ClassPhotosTest {
     assertThat(set.classes())
         .isEqualTo(
             List.of(
-                "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+                "airplane",
+                "automobile",
+                "bird",
+                "cat",
+                "deer",
+                "dog",
+                "frog",
+                "horse",
+                "ship",
                 "truck"));
     assertThat(set.photos()).hasSize(200);
     assertThat(set.deadLetters()).isEmpty();

@@ -59,8 +59,7 @@ class GridBuilderTest {
   @ParameterizedTest
   @ValueSource(ints = {2, 3})
   void trainingAnswersAreTrue(int size) throws Exception {
-    GridBuilder.Options options =
-        new GridBuilder.Options(size, 60, 0, 0, 0.2, 0.2, 0.2, 0.3, 11);
+    GridBuilder.Options options = new GridBuilder.Options(size, 60, 0, 0, 0.2, 0.2, 0.2, 0.3, 11);
     Path out = build("t" + size, options);
     JsonNode train = new ObjectMapper().readTree(out.resolve("train.json").toFile());
     assertThat(train).hasSize(60);

@@ -9,7 +9,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Base64;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
@@ -64,7 +63,8 @@ class BenchmarkFilesTest {
 
   @Test
   void badPopeRowsAreNamed() throws Exception {
-    Path label = file("a.json", "{\"question_id\":1,\"image\":\"a\",\"text\":\"t\",\"label\":\"x\"}");
+    Path label =
+        file("a.json", "{\"question_id\":1,\"image\":\"a\",\"text\":\"t\",\"label\":\"x\"}");
     assertThatThrownBy(() -> Pope.read(label, folder, PromptStyle.PLAIN))
         .isInstanceOf(GraceException.class)
         .hasMessageContaining("question 1: label is x; allowed is yes or no");
@@ -112,7 +112,8 @@ class BenchmarkFilesTest {
   @Test
   void mmBenchIsCircular() throws Exception {
     String image = Base64.getEncoder().encodeToString("p".repeat(90).getBytes("UTF-8"));
-    StringBuilder tsv = new StringBuilder("index\tquestion\thint\tA\tB\tC\tanswer\tcategory\timage\r\n");
+    StringBuilder tsv =
+        new StringBuilder("index\tquestion\thint\tA\tB\tC\tanswer\tcategory\timage\r\n");
     tsv.append("7\t\"Two\nlines \"\"x\"\"\"\t\tNone\tdog\tN/A\tA\tc1\t" + image + "\r\n");
     tsv.append("1000007\tQ\t\tdog\tN/A\tNone\tC\tc1\t7\r\n");
     tsv.append("2000007\tQ\t\tN/A\tNone\tdog\tB\tc1\t7\r\n");

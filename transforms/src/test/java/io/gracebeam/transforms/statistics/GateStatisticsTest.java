@@ -20,8 +20,7 @@ class GateStatisticsTest {
     for (int i = 0; i < n; i++) {
       double h = rng.nextDouble();
       double error = rng.nextDouble() < h ? 1 : 0;
-      list.add(
-          new GateSample(types[rng.nextInt(3)], h * Math.log(100), 100, 1 - h, error));
+      list.add(new GateSample(types[rng.nextInt(3)], h * Math.log(100), 100, 1 - h, error));
     }
     return list;
   }
