@@ -1,0 +1,56 @@
+package io.gracebeam.transforms.stages;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.beam.sdk.Pipeline;
+import org.apache.beam.sdk.transforms.Create;
+import org.apache.beam.sdk.transforms.Flatten;
+import org.apache.beam.sdk.values.PCollection;
+import org.apache.beam.sdk.values.PCollectionList;
+
+/**
+ * Applies stages one after another, each with the results of all before it. For building pipelines;
+ * not thread-safe.
+ */
+public final class StageChain {
+  private final Pipeline pipeline;
+  private final List<PCollection<StageResult>> results = new ArrayList<>();
+  private final List<PCollection<DeadLetter>> deadLetters = new ArrayList<>();
+
+  private StageChain(Pipeline pipeline) {
+    this.pipeline = pipeline;
+  }
+
+  /** An empty chain. */
+  public static StageChain of(Pipeline pipeline) {
+    return new StageChain(pipeline);
+  }
+
+  /** Applies a stage under a name that is unique in the pipeline. */
+  public StageOutputs then(String name, WorkerStage<?> stage, List<StageTask> tasks) {
+    PCollection<StageTask> created =
+        pipeline.apply(
+            name + "/Tasks",
+            Create.of(tasks)
+                .withType(org.apache.beam.sdk.values.TypeDescriptor.of(StageTask.class)));
+    WorkerStage<?> ready =
+        results.isEmpty()
+            ? stage
+            : stage.withEarlier(
+                PCollectionList.of(results).apply(name + "/Earlier", StageResults.asView()));
+    StageOutputs outputs = created.apply(name, ready);
+    results.add(outputs.results());
+    deadLetters.add(outputs.deadLetters());
+    return outputs;
+  }
+
+  /** Results of all stages so far; at least one must have been applied. */
+  public PCollection<StageResult> results(String name) {
+    return PCollectionList.of(results).apply(name, Flatten.pCollections());
+  }
+
+  /** Dead letters of all stages so far; at least one must have been applied. */
+  public PCollection<DeadLetter> deadLetters(String name) {
+    return PCollectionList.of(deadLetters).apply(name, Flatten.pCollections());
+  }
+}
