@@ -2,6 +2,8 @@ package io.gracebeam.pipelines.run;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.util.JsonFormat;
 import io.gracebeam.proto.artifact.ArtifactStore;
 import io.gracebeam.proto.artifact.StageKeys;
 import io.gracebeam.proto.error.GraceException;
@@ -44,13 +46,30 @@ final class JoinSignals extends DoFn<StageTask, StageResult> {
     Map<String, byte[]> results = context.sideInput(earlier);
     Map<String, ArtifactRef> units = new TreeMap<>();
     for (Map.Entry<String, String> input : task.getInputs().entrySet()) {
-      byte[] manifest = results.get(input.getValue().substring(1));
-      if (manifest == null) {
-        throw GraceException.data("%s: unit %s has no result", task.getId(), input.getValue());
-      }
-      units.put(input.getKey(), Manifest.parseFrom(manifest).getArtifact());
+      String value = input.getValue();
+      units.put(
+          input.getKey(),
+          value.startsWith("@") ? artifact(results, value.substring(1)) : literal(value));
     }
     context.output(join(task, units));
+  }
+
+  static ArtifactRef artifact(Map<String, byte[]> results, String id) {
+    byte[] manifest = results.get(id);
+    if (manifest == null) {
+      throw GraceException.data("signals: %s has no result", id);
+    }
+    try {
+      return Manifest.parseFrom(manifest).getArtifact();
+    } catch (InvalidProtocolBufferException e) {
+      throw GraceException.bug("signals: result of %s is no manifest", id).withCause(e);
+    }
+  }
+
+  private static ArtifactRef literal(String json) throws InvalidProtocolBufferException {
+    ArtifactRef.Builder artifact = ArtifactRef.newBuilder();
+    JsonFormat.parser().merge(json, artifact);
+    return artifact.build();
   }
 
   /** Looks up, else joins. */

@@ -97,6 +97,11 @@ public final class RunPipeline {
   }
 
   private WorkerStage<?> stage(StageKind kind) {
+    return stage(kind, workers);
+  }
+
+  /** The transform of a kind of stage. */
+  static WorkerStage<?> stage(StageKind kind, Workers workers) {
     return switch (kind) {
       case PREPARE -> PrepareModels.of(workers);
       case EXTRACT -> ExtractTeacher.of(workers);
