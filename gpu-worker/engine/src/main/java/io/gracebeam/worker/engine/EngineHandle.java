@@ -1,0 +1,17 @@
+package io.gracebeam.worker.engine;
+
+import ai.djl.Device;
+import ai.djl.engine.Engine;
+
+/**
+ * An opened tensor engine.
+ *
+ * @param engine DJL's engine
+ * @param device where tensors live
+ * @param description for people: name, version, device, threads
+ * @param digest sha256 (hex) of everything about the engine that may change a result's bits; part
+ *     of stage keys
+ * @param threads intra-operator threads
+ */
+public record EngineHandle(
+    Engine engine, Device device, String description, String digest, int threads) {}

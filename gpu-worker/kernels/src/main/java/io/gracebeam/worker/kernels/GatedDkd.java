@@ -1,0 +1,289 @@
+package io.gracebeam.worker.kernels;
+
+/**
+ * Gated decoupled distillation (GRACE, arXiv 2601.22709, section 3; DKD, arXiv 2203.08679) with its
+ * gradient in closed form.
+ *
+ * <p>Per position, with p student and q teacher at temperature T and the target y: TCKD is the
+ * binary KL of (q_y, 1 - q_y) from (p_y, 1 - p_y), NCKD the KL between the distributions over the
+ * other ids, and the loss is T^2 (alpha TCKD + betaDkd NCKD); plain distillation is T^2 KL(q || p)
+ * = T^2 (TCKD + (1 - q_y) NCKD). The gate is exp(-H / ln vocab) with the teacher's entropy H at
+ * temperature 1; the total is the gate-weighted mean. Logarithms are natural, sums are in double
+ * precision, and 1 - p_y comes from the log-sum-exp without the target, so nothing is clamped.
+ */
+public final class GatedDkd {
+  private static final String WHERE = "GatedDkd";
+
+  private GatedDkd() {}
+
+  /** Plain (forward KL) or decoupled distillation. */
+  public enum Mode {
+    KD,
+    DKD
+  }
+
+  /**
+   * Settings of the loss.
+   *
+   * @param mode plain or decoupled
+   * @param gate whether positions are weighted by the teacher's confidence; if not, all weigh the
+   *     same
+   * @param temperature T, above 0
+   * @param alpha weight of TCKD (Mode.DKD only)
+   * @param betaDkd weight of NCKD (Mode.DKD only)
+   */
+  public record Options(Mode mode, boolean gate, double temperature, double alpha, double betaDkd) {
+    /** Validates. */
+    public Options {
+      if (mode == null) {
+        throw Checks.error(WHERE, "mode is null, allowed are KD and DKD");
+      }
+      checkTemperature(WHERE, temperature);
+      if (!(alpha >= 0 && alpha < 1e9) || !(betaDkd >= 0 && betaDkd < 1e9)) {
+        throw Checks.error(
+            WHERE,
+            "alpha is %s and betaDkd %s, allowed are finite numbers of at least 0",
+            alpha,
+            betaDkd);
+      }
+    }
+
+    /** Decoupled with gate, T = 2, alpha = 1, betaDkd = 4. */
+    public static Options grace() {
+      return new Options(Mode.DKD, true, 2, 1, 4);
+    }
+  }
+
+  /**
+   * Value and gradient.
+   *
+   * @param loss gate-weighted mean of perToken; 0 without rows
+   * @param perToken loss of each position before the gate, [rows]
+   * @param gates gate of each position, [rows]; all 1 when the gate is off
+   * @param dLogits gradient of loss by the student's logits, [rows, vocab]
+   */
+  @SuppressWarnings("ArrayRecordComponent")
+  public record Result(double loss, double[] perToken, double[] gates, float[] dLogits) {}
+
+  /**
+   * Loss of student logits {@code [rows, vocab]} against the teacher.
+   *
+   * @throws IllegalArgumentException on sizes that differ, a target outside the vocabulary, a
+   *     number that is not finite, or teacher scalars of another temperature
+   */
+  public static Result apply(
+      float[] logits, int rows, int vocab, TeacherRows teacher, int[] targets, Options options) {
+    Checks.notNegative(WHERE, "rows", rows);
+    checkVocab(WHERE, vocab);
+    if (teacher.rows() != rows || teacher.vocab() != vocab) {
+      throw Checks.error(
+          WHERE,
+          "teacher is [%d, %d], allowed is [%d, %d]",
+          teacher.rows(),
+          teacher.vocab(),
+          rows,
+          vocab);
+    }
+    Checks.length(WHERE, "logits", logits.length, Checks.product(WHERE, rows, vocab));
+    Checks.targets(WHERE, targets, rows, vocab);
+    if (!teacher.isFull() && teacher.temperature() != options.temperature()) {
+      throw Checks.error(
+          WHERE,
+          "temperature is %s, allowed is the %s of the teacher's top-k rows",
+          options.temperature(),
+          teacher.temperature());
+    }
+    Checks.finite(WHERE, "logits", logits, 0, logits.length);
+
+    double[] gates = new double[rows];
+    boolean worth = logits.length > 1 << 13;
+    Parallel.run(
+        Parallel.shared(),
+        worth,
+        rows,
+        i -> gates[i] = options.gate() ? gate(entropy(teacher, i, targets[i]), vocab) : 1);
+    double total = 0;
+    for (double g : gates) {
+      total += g;
+    }
+    double norm = total;
+    double[] perToken = new double[rows];
+    float[] d = new float[logits.length];
+    Parallel.run(
+        Parallel.shared(),
+        worth,
+        rows,
+        i -> perToken[i] = row(logits, i, teacher, targets[i], options, gates[i] / norm, d));
+    double loss = 0;
+    for (int i = 0; i < rows; i++) {
+      loss += gates[i] * perToken[i];
+    }
+    return new Result(rows == 0 ? 0 : loss / total, perToken, gates, d);
+  }
+
+  /** Confidence gate exp(-entropy / ln vocab), in [1/e, 1]; entropy in nats at temperature 1. */
+  public static double gate(double entropy, int vocab) {
+    checkVocab(WHERE, vocab);
+    if (Double.isNaN(entropy)) {
+      throw Checks.error(WHERE, "entropy is NaN, allowed are 0 to ln(vocab)");
+    }
+    return Math.exp(-Math.max(0, Math.min(1, entropy / Math.log(vocab))));
+  }
+
+  static void checkVocab(String where, int vocab) {
+    if (vocab < 2) {
+      throw Checks.error(where, "vocab is %d, allowed are values of at least 2", vocab);
+    }
+  }
+
+  static void checkTemperature(String where, double t) {
+    if (!(t >= 1e-3 && t <= 1e3)) {
+      throw Checks.error(where, "temperature is %s, allowed are 0.001 to 1000", t);
+    }
+  }
+
+  private static double entropy(TeacherRows teacher, int i, int target) {
+    return teacher.isFull()
+        ? TeacherStatistics.of(teacher.values(), i, teacher.vocab(), target).entropy()
+        : teacher.entropies()[i];
+  }
+
+  /** Loss of one row; writes its gradient times weight. */
+  private static double row(
+      float[] z, int i, TeacherRows teacher, int y, Options o, double weight, float[] d) {
+    int vocab = teacher.vocab();
+    int base = i * vocab;
+    double t = o.temperature();
+    // Teacher: target and non-target log masses.
+    double qRest;
+    double qTarget;
+    if (teacher.isFull()) {
+      qRest = Softmax.logSumExpWithout(teacher.values(), base, vocab, y, t);
+      qTarget = teacher.values()[base + y] / t;
+    } else {
+      qRest = teacher.nonTargetLogSumExps()[i];
+      qTarget = (teacher.targetLogProbs()[i] + teacher.logSumExps()[i]) / t;
+    }
+    double pRest = Softmax.logSumExpWithout(z, base, vocab, y, t);
+    double pTarget = z[base + y] / t;
+    double qAll = Softmax.logAdd(qTarget, qRest);
+    double pAll = Softmax.logAdd(pTarget, pRest);
+    double qy = Math.exp(qTarget - qAll);
+    double qn = Math.exp(qRest - qAll);
+    double py = Math.exp(pTarget - pAll);
+    double pn = Math.exp(pRest - pAll);
+    double tckd =
+        Softmax.term(qy, qTarget - qAll, pTarget - pAll)
+            + Softmax.term(qn, qRest - qAll, pRest - pAll);
+    // The smaller pair of masses has the more exact difference.
+    double diff = py > 0.5 ? qn - pn : py - qy;
+    boolean plain = o.mode() == Mode.KD;
+    double alpha = plain ? 1 : o.alpha();
+    double beta = plain ? qn : o.betaDkd();
+    double f = t * weight;
+    d[base + y] = (float) (f * alpha * diff);
+    double nckd =
+        teacher.isFull()
+            ? fullRest(
+                z, base, vocab, teacher.values(), y, t, pRest, qRest, f, alpha * diff, beta, d)
+            : listedRest(z, base, i, teacher, y, t, pRest, qRest, f, alpha * diff, beta, d);
+    return t * t * (alpha * tckd + beta * nckd);
+  }
+
+  private static double fullRest(
+      float[] z,
+      int base,
+      int vocab,
+      float[] teacher,
+      int y,
+      double t,
+      double pRest,
+      double qRest,
+      double f,
+      double shift,
+      double beta,
+      float[] d) {
+    double nckd = 0;
+    double inv = 1 / t;
+    for (int v = base; v < base + vocab; v++) {
+      if (v == base + y) {
+        continue;
+      }
+      double logQ = teacher[v] * inv - qRest;
+      double logP = z[v] * inv - pRest;
+      double q = Math.exp(logQ);
+      double p = Math.exp(logP);
+      nckd += Softmax.term(q, logQ, logP);
+      d[v] = (float) (f * (beta * (p - q) - shift * p));
+    }
+    return nckd;
+  }
+
+  private static double listedRest(
+      float[] z,
+      int base,
+      int i,
+      TeacherRows teacher,
+      int y,
+      double t,
+      double pRest,
+      double qRest,
+      double f,
+      double shift,
+      double beta,
+      float[] d) {
+    int vocab = teacher.vocab();
+    int k = teacher.k();
+    int[] ids = teacher.ids();
+    double inv = 1 / t;
+    boolean[] listed = new boolean[vocab];
+    listed[y] = true;
+    double nckd = 0;
+    double qListed = 0;
+    int others = vocab - 1;
+    for (int j = i * k; j < (i + 1) * k; j++) {
+      int v = ids[j];
+      if (v == y) {
+        continue;
+      }
+      listed[v] = true;
+      others--;
+      double logQ = teacher.values()[j] * inv - qRest;
+      double logP = z[base + v] * inv - pRest;
+      double q = Math.exp(logQ);
+      double p = Math.exp(logP);
+      qListed += q;
+      nckd += Softmax.term(q, logQ, logP);
+      d[base + v] = (float) (f * (beta * (p - q) - shift * p));
+    }
+    if (others == 0) {
+      return nckd;
+    }
+    // Tail bucket: its teacher mass is what the listed ids leave.
+    double qTail = Math.max(0, 1 - qListed);
+    float max = Float.NEGATIVE_INFINITY;
+    for (int v = 0; v < vocab; v++) {
+      if (!listed[v]) {
+        max = Math.max(max, z[base + v]);
+      }
+    }
+    double[] share = new double[vocab];
+    double sum = 0;
+    for (int v = 0; v < vocab; v++) {
+      if (!listed[v]) {
+        share[v] = Math.exp(((double) z[base + v] - max) * inv);
+        sum += share[v];
+      }
+    }
+    double logTail = max * inv + Math.log(sum) - pRest;
+    double pTail = Math.exp(logTail);
+    nckd += Softmax.term(qTail, Math.log(qTail), logTail);
+    double scale = f * (beta * (pTail - qTail) - shift * pTail) / sum;
+    for (int v = 0; v < vocab; v++) {
+      if (!listed[v]) {
+        d[base + v] = (float) (scale * share[v]);
+      }
+    }
+    return nckd;
+  }
+}

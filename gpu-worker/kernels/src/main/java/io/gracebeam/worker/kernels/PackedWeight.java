@@ -1,0 +1,103 @@
+package io.gracebeam.worker.kernels;
+
+/**
+ * A quantised weight [rows, cols] as packed words and scales (see {@link Packing}); weight = code *
+ * scale.
+ *
+ * @param bits code width, 2 to 8
+ * @param groupSize consecutive elements of a row that share a scale; divides cols
+ * @param rows output features
+ * @param cols input features
+ * @param words packed codes [rows, ceil(cols * bits / 32)]; not copied
+ * @param scales scales [rows, cols / groupSize], finite and positive; not copied
+ */
+@SuppressWarnings("ArrayRecordComponent") // large arrays, compared by nobody
+public record PackedWeight(
+    int bits, int groupSize, int rows, int cols, int[] words, float[] scales) {
+  private static final String WHERE = "PackedWeight";
+
+  /** Validates all sizes and the scales. */
+  public PackedWeight {
+    Packing.checkBits(WHERE, bits);
+    Checks.positive(WHERE, "rows", rows);
+    Checks.positive(WHERE, "cols", cols);
+    Checks.positive(WHERE, "groupSize", groupSize);
+    Checks.product(WHERE, rows, cols);
+    Checks.product(WHERE, cols, bits);
+    if (cols % groupSize != 0) {
+      throw Checks.error(
+          WHERE, "groupSize is %d, allowed are divisors of cols = %d", groupSize, cols);
+    }
+    Checks.length(
+        WHERE, "words", words.length, Checks.product(WHERE, rows, Packing.wordsPerRow(cols, bits)));
+    Checks.length(WHERE, "scales", scales.length, Checks.product(WHERE, rows, cols / groupSize));
+    for (int i = 0; i < scales.length; i++) {
+      if (!(scales[i] > 0f) || !Float.isFinite(scales[i])) {
+        throw Checks.error(
+            WHERE, "scales[%d] is %s, allowed are finite positive numbers", i, scales[i]);
+      }
+    }
+  }
+
+  /**
+   * Packs codes {@code [rows, cols]} with the scales {@code [spec.groups(rows, cols)]}; a
+   * per-tensor scale is repeated for every row.
+   */
+  public static PackedWeight pack(
+      byte[] codes, float[] scales, int rows, int cols, QuantSpec spec) {
+    Checks.length(WHERE, "scales", scales.length, spec.groups(rows, cols));
+    float[] own;
+    if (spec.perTensor()) {
+      own = new float[rows];
+      java.util.Arrays.fill(own, scales[0]);
+    } else {
+      own = scales.clone();
+    }
+    return new PackedWeight(
+        spec.bits(),
+        spec.segment(cols),
+        rows,
+        cols,
+        Packing.pack(codes, rows, cols, spec.bits()),
+        own);
+  }
+
+  /** Quantises w with log scales theta and packs the codes. */
+  public static PackedWeight quantize(
+      float[] w, float[] theta, int rows, int cols, QuantSpec spec) {
+    spec.check(WHERE, w, theta, rows, cols);
+    byte[] codes = new byte[w.length];
+    LogScaleQuantizer.quantize(w, theta, rows, cols, spec, codes);
+    return pack(codes, LogScaleQuantizer.scales(theta), rows, cols, spec);
+  }
+
+  /** Codes {@code [rows, cols]}. */
+  public byte[] unpack() {
+    return Packing.unpack(words, rows, cols, bits);
+  }
+
+  /** Dequantised weight {@code [rows, cols]}. */
+  public float[] dequantize() {
+    float[] out = new float[rows * cols];
+    KernelProvider.best().dequantize(this, out);
+    return out;
+  }
+
+  /** y = x w^T with the chosen kernels; x [m, cols], y [m, rows]. */
+  public void matmul(float[] x, int m, float[] y) {
+    KernelProvider.best().matmul(x, m, this, y);
+  }
+
+  /** Bytes that the words and the float32 scales take. */
+  public long bytes() {
+    return 4L * words.length + 4L * scales.length;
+  }
+
+  void checkProduct(String where, float[] x, int m, float[] y) {
+    Checks.notNegative(where, "m", m);
+    int n = Checks.product(where, m, cols);
+    Checks.atLeast(where, "x", x.length, n);
+    Checks.atLeast(where, "y", y.length, Checks.product(where, m, rows));
+    Checks.finite(where, "x", x, 0, n);
+  }
+}

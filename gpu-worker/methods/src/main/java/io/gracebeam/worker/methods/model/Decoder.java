@@ -1,0 +1,130 @@
+package io.gracebeam.worker.methods.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDArrays;
+import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import java.util.function.BiFunction;
+import java.util.function.Function;
+
+/** LLaMA's decoder blocks: RMSNorm, rotary positions (half-split), grouped queries, SwiGLU. */
+final class Decoder {
+  static final String MODEL = "language_model.model.";
+  static final float MASKED = -1e30f;
+
+  private final LlavaConfig config;
+  private final NDManager manager;
+  private final Function<String, NDArray> parameter;
+  private final BiFunction<String, NDArray, NDArray> linear;
+
+  Decoder(
+      LlavaConfig config,
+      NDManager manager,
+      Function<String, NDArray> parameter,
+      BiFunction<String, NDArray, NDArray> linear) {
+    this.config = config;
+    this.manager = manager;
+    this.parameter = parameter;
+    this.linear = linear;
+  }
+
+  /** Cosines and sines [B, 1, S, d] each. */
+  record Rotary(NDArray cos, NDArray sin) {}
+
+  /** Tables for the positions [B][S]. */
+  Rotary rotary(int[][] positions) {
+    int dim = config.text().headDim();
+    int half = dim / 2;
+    float[] inverse = new float[half];
+    for (int i = 0; i < half; i++) {
+      inverse[i] = (float) (1.0 / Math.pow(config.text().ropeTheta(), 2.0 * i / dim));
+    }
+    int length = positions[0].length;
+    float[] cos = new float[positions.length * length * dim];
+    float[] sin = new float[cos.length];
+    int at = 0;
+    for (int[] row : positions) {
+      for (int position : row) {
+        for (int i = 0; i < dim; i++) {
+          float angle = position * inverse[i % half];
+          cos[at] = (float) Math.cos(angle);
+          sin[at++] = (float) Math.sin(angle);
+        }
+      }
+    }
+    Shape shape = new Shape(positions.length, 1, length, dim);
+    return new Rotary(manager.create(cos, shape), manager.create(sin, shape));
+  }
+
+  /**
+   * Additive causal mask [1, 1, 1, S, S]; right padding needs no more, since no real position sees
+   * what is behind it.
+   */
+  NDArray causalMask(int length) {
+    float[] mask = new float[length * length];
+    for (int i = 0; i < length; i++) {
+      for (int j = i + 1; j < length; j++) {
+        mask[i * length + j] = MASKED;
+      }
+    }
+    return manager.create(mask, new Shape(1, 1, 1, length, length));
+  }
+
+  /**
+   * One block.
+   *
+   * @param x [B, S, d]
+   * @param cache keys and values of earlier positions; new ones are appended; null for none
+   */
+  NDArray block(NDArray x, int layer, Rotary rotary, NDArray mask, KvCache cache) {
+    String name = MODEL + "layers." + layer + ".";
+    LlavaConfig.Text t = config.text();
+    NDArray normed = Ops.rmsNorm(x, parameter.apply(name + "input_layernorm.weight"), t.eps());
+    NDArray q = Ops.heads(linear.apply(name + "self_attn.q_proj.weight", normed), t.heads());
+    NDArray k = Ops.heads(linear.apply(name + "self_attn.k_proj.weight", normed), t.kvHeads());
+    NDArray v = Ops.heads(linear.apply(name + "self_attn.v_proj.weight", normed), t.kvHeads());
+    q = Ops.rotate(q, rotary.cos(), rotary.sin());
+    k = Ops.rotate(k, rotary.cos(), rotary.sin());
+    if (cache != null) {
+      k = cache.appendKeys(layer, k);
+      v = cache.appendValues(layer, v);
+    }
+    NDArray mixed = Ops.attention(q, k, v, mask);
+    NDArray y = x.add(linear.apply(name + "self_attn.o_proj.weight", mixed));
+    NDArray inner =
+        Ops.rmsNorm(y, parameter.apply(name + "post_attention_layernorm.weight"), t.eps());
+    NDArray gate = Ops.silu(linear.apply(name + "mlp.gate_proj.weight", inner));
+    NDArray up = linear.apply(name + "mlp.up_proj.weight", inner);
+    return y.add(linear.apply(name + "mlp.down_proj.weight", gate.mul(up)));
+  }
+
+  /** Final norm and head over rows [R, d] -> [R, vocab]. */
+  NDArray head(NDArray rows) {
+    NDArray normed = Ops.rmsNorm(rows, parameter.apply(MODEL + "norm.weight"), config.text().eps());
+    return config.tied()
+        ? Ops.linear(normed, parameter.apply(MODEL + "embed_tokens.weight"), null)
+        : linear.apply("language_model.lm_head.weight", normed);
+  }
+
+  /**
+   * Token embeddings of ids [B][S], with the visual rows [B * n, d] in the places of the image
+   * token -> [B, S, d].
+   */
+  NDArray embed(long[][] ids, NDArray visual) {
+    NDArray table = parameter.apply(MODEL + "embed_tokens.weight");
+    int length = ids[0].length;
+    long[] tokens = new long[ids.length * length];
+    long[] source = new long[tokens.length];
+    long nextVisual = tokens.length;
+    for (int i = 0; i < tokens.length; i++) {
+      tokens[i] = ids[i / length][i % length];
+      source[i] = tokens[i] == config.imageToken() && visual != null ? nextVisual++ : i;
+    }
+    NDArray rows = Ops.rows(manager, table, tokens);
+    if (visual != null) {
+      rows = Ops.rows(manager, NDArrays.concat(new NDList(rows, visual), 0), source);
+    }
+    return rows.reshape(ids.length, length, config.text().width());
+  }
+}

@@ -1,0 +1,393 @@
+package io.gracebeam.worker.methods.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.types.Shape;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.methods.checkpoint.Checkpoint;
+import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
+import io.gracebeam.worker.methods.checkpoint.Tensor;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
+
+/**
+ * LLaVA-1.5 as plain functions over its parameters: CLIP tower, projector, LLaMA decoder.
+ * Everything is float32 and differentiable; which parameters get gradients is the caller's choice
+ * (`setRequiresGradient` on {@link #parameters}). Intermediate arrays are closed block by block, so
+ * memory outside a gradient collector is that of one block. Not safe for concurrent use.
+ */
+public final class LlavaModel implements AutoCloseable {
+  /** What stands for x [..., in] times weight [out, in] transposed. */
+  @FunctionalInterface
+  public interface Linear {
+    /** x [..., in] to a new array [..., out]. Arrays made inside are closed soon after the call. */
+    NDArray apply(NDArray x);
+  }
+
+  private static final String[] DECODER_LINEARS = {
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj"
+  };
+
+  private final LlavaConfig config;
+  private final NDManager manager;
+  private final Map<String, NDArray> parameters = new LinkedHashMap<>();
+  private final Map<String, Linear> linears = new HashMap<>();
+  private final VisionTower tower;
+  private final Decoder decoder;
+
+  private LlavaModel(EngineHandle engine, LlavaConfig config) {
+    this.config = config;
+    this.manager = engine.engine().newBaseManager(engine.device());
+    this.tower = new VisionTower(config, this::parameter);
+    this.decoder = new Decoder(config, manager, this::parameter, this::applyLinear);
+  }
+
+  /**
+   * Loads a dense Hugging Face folder.
+   *
+   * @throws GraceException DATA for anything wrong in the folder
+   */
+  public static LlavaModel load(EngineHandle engine, Path dir) {
+    LlavaConfig config = LlavaConfig.read(dir);
+    Checkpoint checkpoint = Checkpoint.load(dir);
+    checkpoint.requireTied(config.tied());
+    Map<String, float[]> values = new HashMap<>();
+    for (Map.Entry<String, long[]> entry : config.parameterShapes().entrySet()) {
+      Tensor tensor = checkpoint.tensors().get(entry.getKey());
+      if (tensor == null) {
+        if (optional(entry.getKey())) {
+          continue;
+        }
+        throw GraceException.data(
+            "the checkpoint lacks %s, which its config.json calls for", entry.getKey());
+      }
+      if (!Arrays.equals(tensor.shape(), entry.getValue())) {
+        throw GraceException.data(
+            "%s has shape %s; its config.json calls for %s",
+            entry.getKey(), Arrays.toString(tensor.shape()), Arrays.toString(entry.getValue()));
+      }
+      values.put(entry.getKey(), tensor.floats());
+    }
+    return create(engine, config, values);
+  }
+
+  /**
+   * Makes a model of given values, by canonical name. Optional ones (the tower's unused last norm)
+   * may be missing; so may quantisable weights if a {@link Linear} is set for each before the first
+   * pass.
+   */
+  public static LlavaModel create(
+      EngineHandle engine, LlavaConfig config, Map<String, float[]> values) {
+    LlavaModel model = new LlavaModel(engine, config);
+    Set<String> quantizable = new LinkedHashSet<>(model.quantizableWeights());
+    try {
+      for (Map.Entry<String, long[]> entry : config.parameterShapes().entrySet()) {
+        float[] data = values.get(entry.getKey());
+        if (data == null) {
+          if (optional(entry.getKey()) || quantizable.contains(entry.getKey())) {
+            continue;
+          }
+          throw GraceException.data("the values of %s are missing", entry.getKey());
+        }
+        Shape shape = new Shape(entry.getValue());
+        if (shape.size() != data.length) {
+          throw GraceException.data(
+              "%s has %d values; shape %s calls for %d",
+              entry.getKey(), data.length, shape, shape.size());
+        }
+        NDArray array = model.manager.create(data, shape);
+        NDScope.unregister(array);
+        array.setName(entry.getKey());
+        model.parameters.put(entry.getKey(), array);
+      }
+    } catch (RuntimeException e) {
+      model.close();
+      throw e;
+    }
+    return model;
+  }
+
+  /** Sizes and switches. */
+  public LlavaConfig config() {
+    return config;
+  }
+
+  /** Owner of the parameters; closed with the model. */
+  public NDManager manager() {
+    return manager;
+  }
+
+  /** Parameters by canonical name, in canonical order. */
+  public Map<String, NDArray> parameters() {
+    return Collections.unmodifiableMap(parameters);
+  }
+
+  /**
+   * Names of parameters that no pass touches (tower blocks behind the feature layer, its last
+   * norm): they get no gradient.
+   */
+  public Set<String> unusedParameters() {
+    Set<String> out = new LinkedHashSet<>();
+    for (String name : parameters.keySet()) {
+      if (optional(name)) {
+        out.add(name);
+      }
+      for (int i = config.visionBlocks(); i < config.vision().layers(); i++) {
+        if (name.startsWith("vision_tower.vision_model.encoder.layers." + i + ".")) {
+          out.add(name);
+        }
+      }
+    }
+    return out;
+  }
+
+  /** The decoder's q, k, v, o, gate, up and down weights, block by block. */
+  public List<String> quantizableWeights() {
+    List<String> out = new ArrayList<>();
+    for (int i = 0; i < config.text().layers(); i++) {
+      for (String name : DECODER_LINEARS) {
+        out.add(Decoder.MODEL + "layers." + i + "." + name + ".weight");
+      }
+    }
+    return out;
+  }
+
+  /**
+   * Replaces the product with a decoder weight or the head; null restores the default
+   * x.matmul(W^T).
+   */
+  public void setLinear(String weightName, Linear linear) {
+    if (!config.parameterShapes().containsKey(weightName)
+        || !(weightName.equals("language_model.lm_head.weight")
+            || quantizableWeights().contains(weightName))) {
+      throw GraceException.bug("%s is not a replaceable linear weight", weightName);
+    }
+    if (linear == null) {
+      linears.remove(weightName);
+    } else {
+      linears.put(weightName, linear);
+    }
+  }
+
+  /**
+   * One pass.
+   *
+   * @param pixels [B, 3, H, W], one image per example; null if no example has one
+   * @param ids [B][S], right padded, each image as imageTokens placeholders
+   * @param rows per example the positions (in its sequence) whose next-token logits are wanted; at
+   *     least one in all
+   * @throws GraceException DATA where the placeholders do not fit the image's tokens, or an id is
+   *     outside the vocabulary
+   */
+  public Forward forward(NDArray pixels, long[][] ids, int[][] rows) {
+    int length = checkIds(pixels, ids);
+    long[] wanted = flatRows(rows, ids.length, length);
+    NDManager owner = pixels == null ? manager : pixels.getManager();
+    Forward out;
+    try (NDScope scope = new NDScope()) {
+      scope.suppressNotUsedWarning();
+      NDArray visual = pixels == null ? null : Ops.scoped(() -> visualRows(pixels));
+      out = decode(ids, visual, wanted);
+      NDScope.unregister(out.logits());
+      out.logits().attach(owner);
+      if (out.visualStates() != null) {
+        NDScope.unregister(out.visualStates());
+        out.visualStates().attach(owner);
+      }
+    }
+    NDScope.register(out.logits());
+    if (out.visualStates() != null) {
+      NDScope.register(out.visualStates());
+    }
+    return out;
+  }
+
+  /**
+   * States of the feature layer: pixels [B, 3, H, W] -> [B, n, dv], owned by the manager of the
+   * pixels.
+   */
+  public NDArray visionFeatures(NDArray pixels) {
+    checkPixels(pixels);
+    NDArray out = Ops.scoped(() -> tower.features(pixels));
+    out.attach(pixels.getManager());
+    return out;
+  }
+
+  /**
+   * Writes config.json and the weights as a dense float32 folder; tokenizer and processor files are
+   * the caller's.
+   */
+  public void save(Path dir) {
+    config.write(dir);
+    SortedMap<String, Tensor> tensors = new TreeMap<>();
+    parameters.forEach(
+        (name, array) ->
+            tensors.put(name, Tensor.of(array.getShape().getShape(), array.toFloatArray())));
+    CheckpointWriter.write(dir, tensors);
+  }
+
+  @Override
+  public void close() {
+    manager.close();
+  }
+
+  /** Decoder inputs of the images: [B, 3, H, W] -> [B * n, d]. */
+  NDArray visualRows(NDArray pixels) {
+    return tower.project(tower.features(pixels)).reshape(-1, config.text().width());
+  }
+
+  Decoder decoder() {
+    return decoder;
+  }
+
+  void checkPixels(NDArray pixels) {
+    int size = config.vision().imageSize();
+    Shape shape = pixels.getShape();
+    if (shape.dimension() != 4
+        || shape.get(1) != 3
+        || shape.get(2) != size
+        || shape.get(3) != size) {
+      throw GraceException.data("pixels have shape %s; allowed: (B, 3, %d, %d)", shape, size, size);
+    }
+  }
+
+  /** Placeholders of one example are as many as an image gives; all rows are equally long. */
+  int checkIds(NDArray pixels, long[][] ids) {
+    if (ids.length == 0 || ids[0].length == 0) {
+      throw GraceException.bug("a pass over no tokens was asked for");
+    }
+    if (pixels != null) {
+      checkPixels(pixels);
+      if (pixels.getShape().get(0) != ids.length) {
+        throw GraceException.data(
+            "%d images for %d examples; allowed: one each", pixels.getShape().get(0), ids.length);
+      }
+    }
+    int length = ids[0].length;
+    if (length > config.text().maxPositions()) {
+      throw GraceException.data(
+          "a sequence has %d tokens; allowed: at most max_position_embeddings %d",
+          length, config.text().maxPositions());
+    }
+    for (int b = 0; b < ids.length; b++) {
+      if (ids[b].length != length) {
+        throw GraceException.bug(
+            "example %d has %d ids and example 0 has %d; pad them", b, ids[b].length, length);
+      }
+      int placeholders = 0;
+      for (long id : ids[b]) {
+        if (id < 0 || id >= config.vocab()) {
+          throw GraceException.data(
+              "example %d holds token %d; the vocabulary has %d", b, id, config.vocab());
+        }
+        placeholders += id == config.imageToken() ? 1 : 0;
+      }
+      int expected = pixels == null ? 0 : config.imageTokens();
+      if (placeholders != expected) {
+        throw GraceException.data(
+            "example %d has %d image tokens but its image gives %d", b, placeholders, expected);
+      }
+    }
+    return length;
+  }
+
+  private Forward decode(long[][] ids, NDArray visual, long[] wanted) {
+    int length = ids[0].length;
+    int[][] positions = new int[ids.length][length];
+    for (int[] row : positions) {
+      Arrays.setAll(row, i -> i);
+    }
+    Decoder.Rotary rotary = decoder.rotary(positions);
+    NDArray mask = decoder.causalMask(length);
+    NDArray x = Ops.scoped(() -> decoder.embed(ids, visual));
+    int layers = config.text().layers();
+    NDArray penultimate = null;
+    for (int i = 0; i < layers; i++) {
+      if (i == layers - 1 && visual != null) {
+        penultimate = visualStates(x, ids);
+      }
+      NDArray in = x;
+      int layer = i;
+      x = Ops.scoped(() -> decoder.block(in, layer, rotary, mask, null));
+      in.close();
+    }
+    NDArray last = x;
+    NDArray logits =
+        Ops.scoped(
+            () -> decoder.head(Ops.rows(manager, last.reshape(-1, config.text().width()), wanted)));
+    return new Forward(logits, penultimate);
+  }
+
+  private NDArray visualStates(NDArray x, long[][] ids) {
+    int n = config.imageTokens();
+    int length = ids[0].length;
+    long[] at = new long[ids.length * n];
+    int next = 0;
+    for (int b = 0; b < ids.length; b++) {
+      for (int s = 0; s < length; s++) {
+        if (ids[b][s] == config.imageToken()) {
+          at[next++] = (long) b * length + s;
+        }
+      }
+    }
+    return Ops.scoped(
+        () ->
+            Ops.rows(manager, x.reshape(-1, config.text().width()), at)
+                .reshape(ids.length, n, config.text().width()));
+  }
+
+  private static long[] flatRows(int[][] rows, int batch, int length) {
+    if (rows.length != batch) {
+      throw GraceException.bug("rows of %d examples for a batch of %d", rows.length, batch);
+    }
+    long[] out = new long[Arrays.stream(rows).mapToInt(row -> row.length).sum()];
+    if (out.length == 0) {
+      throw GraceException.bug("a pass without any wanted row was asked for");
+    }
+    int next = 0;
+    for (int b = 0; b < batch; b++) {
+      for (int row : rows[b]) {
+        if (row < 0 || row >= length) {
+          throw GraceException.bug("row %d of a sequence of %d was asked for", row, length);
+        }
+        out[next++] = (long) b * length + row;
+      }
+    }
+    return out;
+  }
+
+  private NDArray applyLinear(String name, NDArray x) {
+    Linear linear = linears.get(name);
+    return linear == null ? Ops.linear(x, parameter(name), null) : linear.apply(x);
+  }
+
+  private NDArray parameter(String name) {
+    NDArray array = parameters.get(name);
+    if (array == null) {
+      throw GraceException.bug("the model has neither values nor a replacement of %s", name);
+    }
+    return array;
+  }
+
+  private static boolean optional(String name) {
+    return name.startsWith("vision_tower.vision_model.post_layernorm.");
+  }
+}

@@ -1,0 +1,127 @@
+package io.gracebeam.worker.methods.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDArrays;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.ndarray.types.SparseFormat;
+import ai.djl.nn.Activation;
+import ai.djl.nn.core.Embedding;
+import ai.djl.nn.core.Linear;
+import ai.djl.nn.norm.LayerNorm;
+import java.util.function.Supplier;
+
+/**
+ * Differentiable building blocks on engine arrays. All take and give float32 unless said otherwise.
+ */
+final class Ops {
+  private Ops() {}
+
+  /**
+   * Runs the body and closes every array it made on this thread except its result, which must be a
+   * new array. Autograd keeps what it needs by itself, so this bounds memory inside a gradient
+   * collector too.
+   */
+  static NDArray scoped(Supplier<NDArray> body) {
+    NDArray out;
+    try (NDScope scope = new NDScope()) {
+      scope.suppressNotUsedWarning();
+      out = body.get();
+      NDScope.unregister(out);
+    }
+    NDScope.register(out);
+    return out;
+  }
+
+  /** x [..., in] times weight [out, in] transposed, plus bias [out] if not null. */
+  static NDArray linear(NDArray x, NDArray weight, NDArray bias) {
+    return bias == null
+        ? Linear.linear(x, weight).singletonOrThrow()
+        : Linear.linear(x, weight, bias).singletonOrThrow();
+  }
+
+  /**
+   * Rows of table [n, d] at the indexes -> [count, d]; the gradient adds up where an index repeats.
+   */
+  static NDArray rows(NDManager manager, NDArray table, long[] indexes) {
+    return Embedding.embedding(manager.create(indexes), table, SparseFormat.DENSE)
+        .singletonOrThrow();
+  }
+
+  /** Layer normalisation over the last axis with weight and bias [d]. */
+  static NDArray layerNorm(NDArray x, NDArray weight, NDArray bias, double eps) {
+    Shape last = new Shape(x.getShape().get(x.getShape().dimension() - 1));
+    return LayerNorm.layerNorm(x, last, weight, bias, (float) eps).singletonOrThrow();
+  }
+
+  /** x / sqrt(mean(x^2) + eps) * weight over the last axis. */
+  static NDArray rmsNorm(NDArray x, NDArray weight, double eps) {
+    NDArray rms = x.mul(x).mean(new int[] {-1}, true).add((float) eps).sqrt();
+    return x.div(rms).mul(weight);
+  }
+
+  /** x * sigmoid(1.702 x), CLIP's activation. */
+  static NDArray quickGelu(NDArray x) {
+    return x.mul(Activation.sigmoid(x.mul(1.702f)));
+  }
+
+  /** x * sigmoid(x). */
+  static NDArray silu(NDArray x) {
+    return x.mul(Activation.sigmoid(x));
+  }
+
+  /**
+   * Rotates halves: x [B, H, S, d], cos and sin [B, 1, S, d] (both halves equal) -> x cos + (-x2,
+   * x1) sin, after RoFormer in the half-split layout of LLaMA.
+   */
+  static NDArray rotate(NDArray x, NDArray cos, NDArray sin) {
+    long half = x.getShape().get(3) / 2;
+    NDArray first = x.get("..., :{}", half);
+    NDArray second = x.get("..., {}:", half);
+    NDArray turned = NDArrays.concat(new ai.djl.ndarray.NDList(second.neg(), first), -1);
+    return x.mul(cos).add(turned.mul(sin));
+  }
+
+  /**
+   * Attention as two products and a softmax, queries of one key/value head grouped.
+   *
+   * @param q [B, H, Sq, d], already rotated
+   * @param k [B, KV, Sk, d]
+   * @param v [B, KV, Sk, d]
+   * @param mask additive, [B or 1, 1, 1, Sq, Sk]; null for none
+   * @return [B, Sq, H * d]
+   */
+  static NDArray attention(NDArray q, NDArray k, NDArray v, NDArray mask) {
+    long batch = q.getShape().get(0);
+    long heads = q.getShape().get(1);
+    long queries = q.getShape().get(2);
+    long dim = q.getShape().get(3);
+    long kvHeads = k.getShape().get(1);
+    long keys = k.getShape().get(2);
+    long group = heads / kvHeads;
+    NDArray scores =
+        q.reshape(batch, kvHeads, group * queries, dim)
+            .matMul(k.transpose(0, 1, 3, 2))
+            .mul((float) (1.0 / Math.sqrt(dim)));
+    if (mask != null) {
+      scores =
+          scores
+              .reshape(batch, kvHeads, group, queries, keys)
+              .add(mask)
+              .reshape(batch, kvHeads, group * queries, keys);
+    }
+    return scores
+        .softmax(-1)
+        .matMul(v)
+        .reshape(batch, heads, queries, dim)
+        .transpose(0, 2, 1, 3)
+        .reshape(batch, queries, heads * dim);
+  }
+
+  /** [B, S, H * d] -> [B, H, S, d]. */
+  static NDArray heads(NDArray x, long heads) {
+    Shape shape = x.getShape();
+    return x.reshape(shape.get(0), shape.get(1), heads, shape.get(2) / heads).transpose(0, 2, 1, 3);
+  }
+}

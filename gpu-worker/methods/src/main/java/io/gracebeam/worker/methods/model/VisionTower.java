@@ -1,0 +1,91 @@
+package io.gracebeam.worker.methods.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDArrays;
+import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.nn.Activation;
+import java.util.function.Function;
+
+/** CLIP's vision transformer up to the chosen layer, and LLaVA's two-layer projector. */
+final class VisionTower {
+  private static final String TOWER = "vision_tower.vision_model.";
+
+  private final LlavaConfig config;
+  private final Function<String, NDArray> parameter;
+
+  VisionTower(LlavaConfig config, Function<String, NDArray> parameter) {
+    this.config = config;
+    this.parameter = parameter;
+  }
+
+  /** pixels [B, 3, H, W] -> states of the feature layer [B, n, dv]. */
+  NDArray features(NDArray pixels) {
+    NDArray x = Ops.scoped(() -> embed(pixels));
+    for (int i = 0; i < config.visionBlocks(); i++) {
+      NDArray in = x;
+      int layer = i;
+      x = Ops.scoped(() -> block(in, layer));
+      in.close();
+    }
+    return config.dropClass() ? x.get(":, 1:") : x;
+  }
+
+  /** States of the feature layer [B, n, dv] -> decoder inputs [B, n, d]. */
+  NDArray project(NDArray features) {
+    String name = "multi_modal_projector.linear_";
+    NDArray hidden = Activation.gelu(dense(features, name + 1, config.projectorBias()));
+    return dense(hidden, name + 2, config.projectorBias());
+  }
+
+  private NDArray embed(NDArray pixels) {
+    LlavaConfig.Vision v = config.vision();
+    long batch = pixels.getShape().get(0);
+    long side = v.imageSize() / v.patchSize();
+    long used = side * v.patchSize();
+    NDArray image = used == v.imageSize() ? pixels : pixels.get(":, :, :{}, :{}", used, used);
+    NDArray patches =
+        image
+            .reshape(batch, 3, side, v.patchSize(), side, v.patchSize())
+            .transpose(0, 2, 4, 1, 3, 5)
+            .reshape(batch, side * side, 3L * v.patchSize() * v.patchSize());
+    NDArray weight =
+        p("embeddings.patch_embedding.weight")
+            .reshape(v.width(), 3L * v.patchSize() * v.patchSize());
+    NDArray cls =
+        p("embeddings.class_embedding")
+            .reshape(1, 1, v.width())
+            .broadcast(new Shape(batch, 1, v.width()));
+    NDArray x =
+        NDArrays.concat(new NDList(cls, Ops.linear(patches, weight, null)), 1)
+            .add(p("embeddings.position_embedding.weight"));
+    return norm(x, "pre_layrnorm");
+  }
+
+  private NDArray block(NDArray x, int layer) {
+    String name = "encoder.layers." + layer + ".";
+    long heads = config.vision().heads();
+    NDArray normed = norm(x, name + "layer_norm1");
+    NDArray q = Ops.heads(dense(normed, TOWER + name + "self_attn.q_proj", true), heads);
+    NDArray k = Ops.heads(dense(normed, TOWER + name + "self_attn.k_proj", true), heads);
+    NDArray v = Ops.heads(dense(normed, TOWER + name + "self_attn.v_proj", true), heads);
+    NDArray mixed = Ops.attention(q, k, v, null);
+    NDArray y = x.add(dense(mixed, TOWER + name + "self_attn.out_proj", true));
+    NDArray inner =
+        Ops.quickGelu(dense(norm(y, name + "layer_norm2"), TOWER + name + "mlp.fc1", true));
+    return y.add(dense(inner, TOWER + name + "mlp.fc2", true));
+  }
+
+  private NDArray dense(NDArray x, String name, boolean bias) {
+    return Ops.linear(
+        x, parameter.apply(name + ".weight"), bias ? parameter.apply(name + ".bias") : null);
+  }
+
+  private NDArray norm(NDArray x, String name) {
+    return Ops.layerNorm(x, p(name + ".weight"), p(name + ".bias"), config.vision().eps());
+  }
+
+  private NDArray p(String name) {
+    return parameter.apply(TOWER + name);
+  }
+}

@@ -1,0 +1,2 @@
+/** Tokenizers and the conversation template. */
+package io.gracebeam.worker.methods.text;
