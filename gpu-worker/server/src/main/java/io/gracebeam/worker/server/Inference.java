@@ -1,0 +1,245 @@
+package io.gracebeam.worker.server;
+
+import io.gracebeam.proto.artifact.ArtifactStore;
+import io.gracebeam.proto.error.Category;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
+import io.gracebeam.proto.v1.ExampleSignal;
+import io.gracebeam.proto.v1.ExtractRequest;
+import io.gracebeam.proto.v1.ExtractResponse;
+import io.gracebeam.proto.v1.GenerateRequest;
+import io.gracebeam.proto.v1.GenerateResponse;
+import io.gracebeam.proto.v1.Manifest;
+import io.gracebeam.proto.v1.Question;
+import io.gracebeam.worker.server.WorkMethods.LoadedModel;
+import io.gracebeam.worker.server.WorkMethods.Progress;
+import java.io.BufferedInputStream;
+import java.io.BufferedOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.concurrent.CancellationException;
+
+/** Extract and Generate: verify, borrow the model, work batch by batch, keep bad items apart. */
+final class Inference {
+  /** Signals of the unit's examples, length-delimited, beside the tensors: a repeated call answers from it. */
+  static final String EXAMPLES = "examples.pb";
+
+  private static final int MOST_EXAMPLES = 1 << 20;
+  private static final int MOST_BATCH = 4096;
+  private static final int MOST_NEW_TOKENS = 1 << 16;
+
+  private final WorkMethods methods;
+  private final References references;
+  private final Publisher publisher;
+  private final ModelCache models;
+
+  Inference(
+      WorkMethods methods, References references, Publisher publisher, ModelCache models) {
+    this.methods = methods;
+    this.references = references;
+    this.publisher = publisher;
+    this.models = models;
+  }
+
+  /** Streams the signals of a unit and publishes its tensors; a published unit is read, not computed. */
+  void extract(ExtractRequest request, Outbox<ExtractResponse> outbox) {
+    String id = References.id(request.getId());
+    range("count", request.getCount(), 1, MOST_EXAMPLES);
+    Path root = publisher.root(request.getStore());
+    Optional<Manifest> published = publisher.find(root, id);
+    if (published.isPresent()) {
+      replay(published.get(), outbox);
+      return;
+    }
+    Path teacher = references.verify("teacher", request.getTeacher());
+    Path dataset = references.verify("dataset", request.getDataset());
+    Map<String, ArtifactRef> inputs = new TreeMap<>();
+    inputs.put("teacher", request.getTeacher());
+    inputs.put("dataset", request.getDataset());
+    Manifest manifest;
+    try (ModelCache.Lease lease =
+        models.lease(request.getTeacher().getSha256(), () -> methods.load(teacher))) {
+      manifest =
+          publisher.publish(
+              root,
+              id,
+              "extract",
+              "teacher-signals",
+              inputs,
+              0,
+              temp -> compute(lease.model(), request, dataset, temp, outbox));
+    }
+    outbox.send(ExtractResponse.newBuilder().setArtifact(manifest).build());
+  }
+
+  private Map<String, Double> compute(
+      LoadedModel teacher,
+      ExtractRequest request,
+      Path dataset,
+      Path temp,
+      Outbox<ExtractResponse> outbox) {
+    Path file = temp.resolve(EXAMPLES);
+    List<String> ids = new ArrayList<>();
+    Map<String, Double> measures;
+    try (OutputStream examples = new BufferedOutputStream(Files.newOutputStream(file))) {
+      measures =
+          methods.extract(
+              teacher,
+              request,
+              dataset,
+              temp,
+              signal -> {
+                ids.add(signal.getId());
+                write(signal, examples);
+                outbox.send(ExtractResponse.newBuilder().setExample(signal).build());
+              },
+              progress(outbox));
+    } catch (IOException e) {
+      throw ArtifactStore.cannotWrite(file, e);
+    } catch (UncheckedIOException e) {
+      throw ArtifactStore.cannotWrite(file, e.getCause());
+    }
+    if (ids.size() != request.getCount()) {
+      throw GraceException.bug(
+          "%s",
+          "extract " + request.getId() + ": " + ids.size() + " signals for " + request.getCount()
+              + " examples");
+    }
+    return measures;
+  }
+
+  private static void write(ExampleSignal signal, OutputStream out) {
+    try {
+      signal.writeDelimitedTo(out);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private void replay(Manifest manifest, Outbox<ExtractResponse> outbox) {
+    Path folder = references.verify("published signals", manifest.getArtifact());
+    Path file = folder.resolve(EXAMPLES);
+    try (InputStream in = new BufferedInputStream(Files.newInputStream(file))) {
+      for (ExampleSignal signal = ExampleSignal.parseDelimitedFrom(in);
+          signal != null;
+          signal = ExampleSignal.parseDelimitedFrom(in)) {
+        outbox.send(ExtractResponse.newBuilder().setExample(signal).build());
+      }
+    } catch (IOException e) {
+      throw GraceException.data(
+              "%s", "'" + file + "' cannot be read: " + Lines.oneLine(e.getMessage()))
+          .withCause(e);
+    }
+    outbox.send(ExtractResponse.newBuilder().setArtifact(manifest).build());
+  }
+
+  /** Streams one answer per question, in order. */
+  void generate(GenerateRequest request, Outbox<GenerateResponse> outbox) {
+    int batch = range("batch", request.getBatch() == 0 ? 1 : request.getBatch(), 1, MOST_BATCH);
+    int tokens = range("max_new_tokens", request.getMaxNewTokens(), 1, MOST_NEW_TOKENS);
+    Path folder = references.verify("model", request.getModel());
+    try (ModelCache.Lease lease =
+        models.lease(request.getModel().getSha256(), () -> methods.load(folder))) {
+      List<Question> questions = request.getQuestionsList();
+      for (int first = 0; first < questions.size(); first += batch) {
+        if (outbox.cancelled()) {
+          throw new CancellationException();
+        }
+        List<Question> part = questions.subList(first, Math.min(first + batch, questions.size()));
+        for (GenerateResponse answer : answers(lease.model(), part, tokens)) {
+          outbox.send(answer);
+        }
+      }
+    }
+  }
+
+  /** Answers a batch; questions with an impossible path never reach the model. */
+  private List<GenerateResponse> answers(LoadedModel model, List<Question> batch, int tokens) {
+    GenerateResponse[] result = new GenerateResponse[batch.size()];
+    List<Question> good = new ArrayList<>();
+    List<Integer> places = new ArrayList<>();
+    for (int i = 0; i < batch.size(); i++) {
+      Question question = batch.get(i);
+      try {
+        if (!question.getImage().isEmpty()) {
+          references.path("image", question.getImage());
+        }
+        good.add(question);
+        places.add(i);
+      } catch (GraceException e) {
+        result[i] = bad(question, e);
+      }
+    }
+    if (!good.isEmpty()) {
+      List<GenerateResponse> answers = isolate(model, good, tokens);
+      for (int i = 0; i < places.size(); i++) {
+        result[places.get(i)] = answers.get(i).toBuilder().setId(good.get(i).getId()).build();
+      }
+    }
+    return List.of(result);
+  }
+
+  /** If a batch fails for its data, each question is tried alone, so that one bad question costs no other. */
+  private static List<GenerateResponse> isolate(
+      LoadedModel model, List<Question> questions, int tokens) {
+    try {
+      List<GenerateResponse> answers = model.answer(questions, tokens);
+      if (answers.size() != questions.size()) {
+        throw GraceException.bug(
+            "%s", answers.size() + " answers for " + questions.size() + " questions");
+      }
+      return answers;
+    } catch (GraceException e) {
+      if (e.category() != Category.DATA && e.category() != Category.USER) {
+        throw e;
+      }
+      if (questions.size() == 1) {
+        return List.of(bad(questions.get(0), e));
+      }
+      List<GenerateResponse> alone = new ArrayList<>();
+      for (Question question : questions) {
+        alone.addAll(isolate(model, List.of(question), tokens));
+      }
+      return alone;
+    }
+  }
+
+  private static GenerateResponse bad(Question question, GraceException error) {
+    return GenerateResponse.newBuilder()
+        .setId(question.getId())
+        .setError(Lines.oneLine(error.getMessage()))
+        .build();
+  }
+
+  private static int range(String what, int value, int least, int most) {
+    if (value < least || value > most) {
+      throw GraceException.user("%s", what + ": " + value + " is not in " + least + ".." + most);
+    }
+    return value;
+  }
+
+  private static Progress progress(Outbox<?> outbox) {
+    return new Progress() {
+      @Override
+      public void report(double fraction, String what) {
+        if (outbox.cancelled()) {
+          throw new CancellationException();
+        }
+      }
+
+      @Override
+      public boolean cancelled() {
+        return outbox.cancelled();
+      }
+    };
+  }
+}

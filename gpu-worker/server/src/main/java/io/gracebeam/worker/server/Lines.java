@@ -1,0 +1,41 @@
+package io.gracebeam.worker.server;
+
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.error.Statuses;
+import io.grpc.StatusRuntimeException;
+
+/** Turns whatever was thrown into a category and one line. */
+final class Lines {
+  private static final int LONGEST = 2000;
+
+  private Lines() {}
+
+  /** The category of an error; what is not a {@link GraceException} is a bug, but for lack of memory. */
+  static GraceException classify(Throwable error) {
+    if (error instanceof GraceException known) {
+      return known;
+    }
+    if (error instanceof StatusRuntimeException status) {
+      return Statuses.fromStatus(status);
+    }
+    if (error instanceof OutOfMemoryError) {
+      return GraceException.worker(
+              "the worker ran out of memory (%s); use smaller batches", oneLine(error.getMessage()))
+          .withCause(error);
+    }
+    String message = error.getMessage();
+    String name = error.getClass().getSimpleName();
+    return GraceException.bug("%s", message == null ? name : name + ": " + oneLine(message))
+        .withCause(error);
+  }
+
+  /** First line of a text, without control characters, of bounded length. */
+  static String oneLine(String text) {
+    if (text == null) {
+      return "";
+    }
+    String first = text.strip().lines().findFirst().orElse("");
+    String clean = first.replaceAll("\\p{Cntrl}", " ");
+    return clean.length() <= LONGEST ? clean : clean.substring(0, LONGEST) + "...";
+  }
+}

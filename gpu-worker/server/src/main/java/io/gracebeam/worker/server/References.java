@@ -1,0 +1,159 @@
+package io.gracebeam.worker.server;
+
+import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/**
+ * Turns references of requests into paths, and trusts none: a path is absolute, normalised and inside the allowed roots; a
+ * digest is computed and compared before the bytes are used. A computed digest is remembered for as long as names, sizes and
+ * modification times below the path stay what they were.
+ */
+final class References {
+  private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
+  private static final Pattern ID = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,127}");
+  private static final int MOST_REMEMBERED = 1000;
+
+  private record Known(String stamp, String digest) {}
+
+  private final List<Path> roots;
+  private final ConcurrentHashMap<Path, Known> known = new ConcurrentHashMap<>();
+
+  References(List<Path> roots) {
+    this.roots = roots.stream().map(References::real).toList();
+  }
+
+  /** Checks the id of a unit or operation. */
+  static String id(String id) {
+    if (!ID.matcher(id).matches()) {
+      throw GraceException.user(
+          "%s",
+          "id: '"
+              + Lines.oneLine(id.length() > 80 ? id.substring(0, 80) : id)
+              + "' is not 1 to 128 of letters, digits, '.', '_' and '-'");
+    }
+    return id;
+  }
+
+  /**
+   * Checks a path of a request.
+   *
+   * @param what names the field in the error
+   */
+  Path path(String what, String text) {
+    Path path;
+    try {
+      path = Path.of(text);
+    } catch (InvalidPathException e) {
+      throw GraceException.user("%s", what + ": not a path: " + Lines.oneLine(e.getReason()));
+    }
+    if (text.isEmpty() || !path.isAbsolute() || !path.equals(path.normalize())) {
+      throw GraceException.user(
+          "%s",
+          what + ": '" + Lines.oneLine(text) + "' must be an absolute path without '.' or '..'");
+    }
+    if (!roots.isEmpty()) {
+      Path actual = real(path);
+      if (roots.stream().noneMatch(actual::startsWith)) {
+        throw GraceException.user(
+            "%s", what + ": '" + text + "' lies outside the folders that this worker allows");
+      }
+    }
+    return path;
+  }
+
+  /**
+   * Checks a reference and its digest.
+   *
+   * @param role names the reference in the error
+   * @return the file or folder, whose bytes have the digest
+   */
+  Path verify(String role, ArtifactRef ref) {
+    Path path = path(role, ref.getUri());
+    if (!SHA256.matcher(ref.getSha256()).matches()) {
+      throw GraceException.user(
+          "%s", role + ": sha256 must be 64 lower-case hex digits, is '" + Lines.oneLine(ref.getSha256()) + "'");
+    }
+    if (!Files.exists(path)) {
+      throw GraceException.data("%s", role + ": '" + path + "' does not exist");
+    }
+    String digest = digest(path);
+    if (!digest.equals(ref.getSha256())) {
+      throw GraceException.data(
+          "%s",
+          role + ": '" + path + "' has sha256 " + digest + ", the request says " + ref.getSha256());
+    }
+    return path;
+  }
+
+  private String digest(Path path) {
+    if (known.size() > MOST_REMEMBERED) {
+      known.clear();
+    }
+    try {
+      return Objects.requireNonNull(
+              known.compute(
+                  path,
+                  (key, old) -> {
+                    String stamp = stamp(key);
+                    return old != null && old.stamp().equals(stamp)
+                        ? old
+                        : new Known(stamp, Digests.sha256(key));
+                  }))
+          .digest();
+    } catch (UncheckedIOException e) {
+      throw GraceException.data("%s", "'" + path + "' cannot be read: " + Lines.oneLine(e.getMessage()))
+          .withCause(e);
+    }
+  }
+
+  /** Names, sizes and modification times below a path, hashed. */
+  private static String stamp(Path path) {
+    try (Stream<Path> walk = Files.walk(path)) {
+      MessageDigest sum = MessageDigest.getInstance("SHA-256");
+      for (Path file : (Iterable<Path>) walk.filter(Files::isRegularFile).sorted()::iterator) {
+        String line =
+            path.relativize(file)
+                + "\0"
+                + Files.size(file)
+                + "\0"
+                + Files.getLastModifiedTime(file)
+                + "\n";
+        sum.update(line.getBytes(StandardCharsets.UTF_8));
+      }
+      return HexFormat.of().formatHex(sum.digest());
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** Real path of the deepest existing ancestor, with the rest appended. */
+  private static Path real(Path path) {
+    Path absolute = path.toAbsolutePath().normalize();
+    try {
+      if (Files.exists(absolute)) {
+        return absolute.toRealPath();
+      }
+    } catch (IOException e) {
+      throw GraceException.data("%s", "'" + absolute + "' cannot be read").withCause(e);
+    }
+    Path parent = absolute.getParent();
+    return parent == null ? absolute : real(parent).resolve(absolute.getFileName());
+  }
+}
