@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs grace-beam: finds a JDK 25, builds on first use and when sources changed, then starts the command.
+set -eu
+root=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
+. "$root/etc/find-jdk"
+find_jdk || exit 5
+stamp=$root/pipelines/target/launcher.stamp
+classpath=$root/pipelines/target/classpath
+stale() {
+  [ -f "$stamp" ] && [ -f "$classpath" ] || return 0
+  [ -n "$(find "$root/pom.xml" "$root"/*/pom.xml "$root"/gpu-worker/*/pom.xml \
+      "$root"/proto/src/main "$root"/transforms/src/main "$root"/pipelines/src/main "$root"/gpu-worker/*/src/main \
+      -newer "$stamp" -type f -print -quit 2>/dev/null)" ]
+}
+if stale; then
+  echo "grace: building (first use, or sources changed) ..." >&2
+  touch "$root/.grace-build"
+  if ! (cd "$root" && ./mvnw -q -B -pl pipelines -am -DskipTests package >&2); then
+    rm -f "$root/.grace-build"
+    echo "grace: the build failed; its messages are above" >&2
+    exit 5
+  fi
+  mv "$root/.grace-build" "$stamp"
+fi
+jar=$(ls "$root"/pipelines/target/grace-pipelines-*.jar | head -n 1)
+main=io.gracebeam.pipelines.cli.GraceCommand
+if [ "${1:-}" = worker ]; then
+  shift
+  main=io.gracebeam.worker.server.WorkerMain
+fi
+half=$(awk '/^MemTotal/ {m = int($2 / 1048576 / 2); print (m < 1 ? 1 : m > 16 ? 16 : m)}' /proc/meminfo 2>/dev/null || echo 2)
+exec "$JAVA_HOME/bin/java" -Xmx"${GRACE_HEAP:-${half:-2}g}" --enable-native-access=ALL-UNNAMED \
+  --add-modules jdk.incubator.vector --sun-misc-unsafe-memory-access=allow -XX:+UseParallelGC \
+  -Djava.util.logging.config.file="$root/etc/logging.properties" -Dai.djl.offline=true \
+  ${GRACE_JAVA_OPTIONS:-} -cp "$jar:$(cat "$classpath")" "$main" "$@"

@@ -1,0 +1,98 @@
+package io.gracebeam.pipelines.cli;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.gracebeam.pipelines.run.WorkerSet;
+import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
+import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.proto.v1.GenerateRequest;
+import io.gracebeam.proto.v1.GenerateResponse;
+import io.gracebeam.proto.v1.Question;
+import io.gracebeam.transforms.client.WorkerPool;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+
+/** {@code grace ask}: one question about one image. */
+@Command(
+    name = "ask",
+    description = "Answers one question about an image.",
+    mixinStandardHelpOptions = true)
+final class AskCommand implements Callable<Integer> {
+  @Option(names = "--model", required = true, paramLabel = "DIR", description = "Model folder.")
+  Path model;
+
+  @Option(names = "--image", required = true, paramLabel = "FILE", description = "Image.")
+  Path image;
+
+  @Parameters(paramLabel = "QUESTION", description = "What to ask.")
+  String question;
+
+  @Option(names = "--max-new-tokens", paramLabel = "N", description = "Longest answer; 64 by default.")
+  int maxNewTokens = 64;
+
+  @Option(names = "--workers", split = ",", paramLabel = "HOST:PORT", description = "Workers.")
+  List<String> workers = List.of();
+
+  @Option(names = "--json", description = "Token ids and log-probabilities too.")
+  boolean json;
+
+  @Spec CommandSpec spec;
+
+  @Override
+  public Integer call() {
+    if (!Files.isDirectory(model)) {
+      throw GraceException.user("--model: '%s' is no folder", model);
+    }
+    if (!Files.isRegularFile(image)) {
+      throw GraceException.user("--image: '%s' is no file", image);
+    }
+    GenerateRequest request =
+        GenerateRequest.newBuilder()
+            .setId("ask")
+            .setModel(
+                ArtifactRef.newBuilder()
+                    .setKind("model")
+                    .setSha256(Digests.sha256(model))
+                    .setUri(model.toAbsolutePath().normalize().toString()))
+            .addQuestions(
+                Question.newBuilder()
+                    .setId("q")
+                    .setImage(image.toAbsolutePath().normalize().toString())
+                    .setPrompt(question))
+            .setMaxNewTokens(maxNewTokens)
+            .setBatch(1)
+            .build();
+    EngineSettings engine = EngineSettings.newBuilder().setName("PyTorch").setDevice("cpu").build();
+    try (WorkerSet set = WorkerSet.open(workers, engine);
+        WorkerPool pool = set.workers().open()) {
+      GenerateResponse answer = pool.generate(request).get("q");
+      if (answer == null || !answer.getError().isEmpty()) {
+        throw GraceException.data("%s", answer == null ? "the worker gave no answer" : answer.getError());
+      }
+      print(answer);
+    }
+    return 0;
+  }
+
+  private void print(GenerateResponse answer) {
+    if (!json) {
+      spec.commandLine().getOut().println(answer.getText());
+    } else {
+      ObjectNode node = new ObjectMapper().createObjectNode();
+      node.put("text", answer.getText());
+      answer.getTokenIdsList().forEach(node.withArray("/tokenIds")::add);
+      answer.getLogProbsList().forEach(node.withArray("/logProbs")::add);
+      spec.commandLine().getOut().println(node);
+    }
+    spec.commandLine().getOut().flush();
+  }
+}

@@ -1,0 +1,87 @@
+package io.gracebeam.pipelines.cli;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import io.gracebeam.pipelines.report.ReportFiles;
+import io.gracebeam.pipelines.run.Progress;
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import org.apache.beam.sdk.options.PipelineOptions;
+import org.apache.beam.sdk.options.PipelineOptionsFactory;
+import picocli.CommandLine.Option;
+
+/** Options that everything that runs a pipeline shares. */
+final class RunOptions {
+  @Option(
+      names = "--workers",
+      split = ",",
+      paramLabel = "HOST:PORT",
+      description = "Workers; without it one is started inside this process.")
+  List<String> workers = List.of();
+
+  @Option(names = "--json", description = "Print report.json instead of a table.")
+  boolean json;
+
+  @Option(
+      names = "--beam",
+      paramLabel = "--OPTION=VALUE",
+      description = "An option for the Beam runner; may be repeated (DirectRunner by default).")
+  List<String> beam = List.of();
+
+  PipelineOptions pipelineOptions() {
+    return PipelineOptionsFactory.fromArgs(beam.toArray(String[]::new)).withValidation().create();
+  }
+
+  Progress progress() {
+    return new Progress(System.err, System.console() != null && System.console().isTerminal(), json);
+  }
+
+  /** The accuracy table on a terminal, or the report as JSON. */
+  void print(PrintWriter out, JsonNode report, Path folder) {
+    if (json) {
+      out.print(ReportFiles.text(report));
+      out.flush();
+      return;
+    }
+    out.println(String.format(Locale.ROOT, "%-18s %5s %10s %18s %22s", "variant", "bits", "accuracy", "95 % interval", "difference to bf16"));
+    for (JsonNode row : report.path("table")) {
+      if (!row.path("benchmark").asText().equals("all")) {
+        continue;
+      }
+      String interval = String.format(Locale.ROOT, "%.1f to %.1f", 100 * row.path("low").asDouble(), 100 * row.path("high").asDouble());
+      String difference =
+          row.has("difference")
+              ? String.format(
+                  Locale.ROOT,
+                  "%+.1f (%+.1f to %+.1f)",
+                  100 * row.path("difference").asDouble(),
+                  100 * row.path("differenceLow").asDouble(),
+                  100 * row.path("differenceHigh").asDouble())
+              : "";
+      out.println(
+          String.format(
+              Locale.ROOT,
+              "%-18s %5d %9.1f%% %18s %22s",
+              row.path("variant").asText(),
+              row.path("bits").asInt(),
+              100 * row.path("accuracy").asDouble(),
+              interval,
+              difference));
+    }
+    int cached = 0;
+    for (JsonNode artifact : report.path("artifacts")) {
+      cached += artifact.path("cached").asBoolean() ? 1 : 0;
+    }
+    out.println(
+        String.format(
+            Locale.ROOT,
+            "%d artifacts, %d of them cached; %.1f s; %d entries in the ledger",
+            report.path("artifacts").size(),
+            cached,
+            report.path("timings").path("wallSeconds").asDouble(),
+            report.path("ledger").size()));
+    out.println("report: " + folder.resolve(ReportFiles.HTML));
+    out.flush();
+  }
+}

@@ -1,0 +1,351 @@
+package io.gracebeam.pipelines.plan;
+
+import com.google.protobuf.Message;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.AverageWork;
+import io.gracebeam.proto.v1.ExportWork;
+import io.gracebeam.proto.v1.ExtractRequest;
+import io.gracebeam.proto.v1.GenerateRequest;
+import io.gracebeam.proto.v1.Question;
+import io.gracebeam.proto.v1.Recipe;
+import io.gracebeam.proto.v1.TeacherCache;
+import io.gracebeam.proto.v1.TrainWork;
+import io.gracebeam.proto.v1.Training;
+import io.gracebeam.proto.v1.Variant;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * All stages of a run, in an order in which every stage comes after those that it reads. Fixed by the recipe and the sizes of its
+ * data, never by the number of workers.
+ */
+public final class RunPlan {
+
+  /** The training set. */
+  public static final String DATASET = "@dataset";
+
+  /** The teacher's folder, where the recipe names one. */
+  public static final String TEACHER = "@teacher";
+
+  /** The student's folder, where the recipe names one. */
+  public static final String STUDENT = "@student";
+
+  /** What teacher preparation trains on; the same as {@link #DATASET} unless the student gets less. */
+  public static final String TEACHER_DATASET = "@teacher-dataset";
+
+  /** Prefix of a benchmark's question file and images. */
+  public static final String BENCHMARK = "@benchmark/";
+
+  /**
+   * Sizes that the plan depends on.
+   *
+   * @param examples training examples
+   * @param questions questions by benchmark, in the recipe's order
+   */
+  public record Sizes(int examples, Map<String, List<Question>> questions) {
+    /** Keeps the order of the benchmarks. */
+    public Sizes {
+      questions = Collections.unmodifiableMap(new LinkedHashMap<>(questions));
+    }
+  }
+
+  /**
+   * One evaluated model: a row of the table for one seed.
+   *
+   * @param variant its resolved variant
+   * @param seed the seed; the teacher has only the first
+   * @param model stage (or {@code @} input) whose artifact answers
+   * @param trained stage whose curves belong to it; empty where nothing was trained
+   */
+  public record Model(Variant variant, long seed, String model, Optional<String> trained) {
+    /** Name used in stage ids. */
+    public String label() {
+      return variant.getName() + "/s" + seed;
+    }
+  }
+
+  private final Recipe recipe;
+  private final Sizes sizes;
+  private final Optional<StartSettings> start;
+  private final Map<String, PlannedStage> stages = new LinkedHashMap<>();
+  private final List<Model> models = new ArrayList<>();
+
+  private RunPlan(Recipe recipe, Sizes sizes, Optional<StartSettings> start) {
+    this.recipe = recipe;
+    this.sizes = sizes;
+    this.start = start;
+  }
+
+  /**
+   * Plans a run.
+   *
+   * @param recipe a resolved recipe
+   * @param sizes sizes of its data
+   * @param start how teacher and student are made, where the recipe names none
+   * @throws GraceException (user) when a variant needs a teacher or student that nothing gives
+   */
+  public static RunPlan of(Recipe recipe, Sizes sizes, Optional<StartSettings> start) {
+    RunPlan plan = new RunPlan(recipe, sizes, start);
+    plan.build();
+    return plan;
+  }
+
+  /** The stages; each comes after its inputs. */
+  public List<PlannedStage> stages() {
+    return List.copyOf(stages.values());
+  }
+
+  /** The stages by wave: those of one wave do not depend on each other. */
+  public List<List<PlannedStage>> waves() {
+    List<List<PlannedStage>> waves = new ArrayList<>();
+    for (PlannedStage stage : stages.values()) {
+      while (waves.size() <= stage.wave()) {
+        waves.add(new ArrayList<>());
+      }
+      waves.get(stage.wave()).add(stage);
+    }
+    return waves;
+  }
+
+  /** The models that answer the benchmarks. */
+  public List<Model> models() {
+    return List.copyOf(models);
+  }
+
+  /** The recipe that this plan follows. */
+  public Recipe recipe() {
+    return recipe;
+  }
+
+  /** The stage that makes the teacher, or the given folder. */
+  public String teacher() {
+    return start.isPresent() ? "prepare/teacher" : TEACHER;
+  }
+
+  /** The stage that makes the student of one seed, or the given folder. */
+  public String student(long seed) {
+    if (start.isEmpty()) {
+      return STUDENT;
+    }
+    long own = start.get().studentPerSeed() ? seed : recipe.getSeeds(0);
+    return "prepare/student/s" + own;
+  }
+
+  private void build() {
+    prepare();
+    boolean distils =
+        recipe.getVariantsList().stream().anyMatch(v -> !plain(v.getDistillation()));
+    if (distils) {
+      requireTeacher("a variant distils");
+      extract();
+    }
+    for (Variant variant : recipe.getVariantsList()) {
+      List<Long> seeds = recipe.getSeedsList();
+      if (variant.getSource().equals("teacher")) {
+        requireTeacher("variant teacher is asked for");
+        models.add(new Model(variant, seeds.get(0), teacher(), Optional.empty()));
+        continue;
+      }
+      for (long seed : seeds) {
+        models.add(student(variant, seed));
+      }
+    }
+    answer();
+  }
+
+  private void prepare() {
+    if (start.isEmpty()) {
+      return;
+    }
+    long first = recipe.getSeeds(0);
+    add("prepare/teacher", StageKind.PREPARE, Map.of("dataset", TEACHER_DATASET), start.get().teacher(), first, "");
+    for (long seed : recipe.getSeedsList()) {
+      if (!stages.containsKey(student(seed))) {
+        add(student(seed), StageKind.PREPARE, Map.of("dataset", DATASET), start.get().student(), seed, "");
+      }
+    }
+  }
+
+  private void extract() {
+    int unit = Math.max(1, recipe.getData().getShardExamples());
+    TeacherCache cache = recipe.getTeacherCache();
+    Map<String, String> units = new LinkedHashMap<>();
+    for (int first = 0, i = 0; first < sizes.examples(); first += unit, i++) {
+      String id = "extract/u%04d".formatted(i);
+      add(
+          id,
+          StageKind.EXTRACT,
+          Map.of("teacher", teacher(), "dataset", DATASET),
+          ExtractRequest.newBuilder()
+              .setFirst(first)
+              .setCount(Math.min(unit, sizes.examples() - first))
+              .setCache(cache)
+              .setTemperature(recipe.getGrace().getTemperature())
+              .build(),
+          0,
+          "");
+      units.put("unit-%04d".formatted(i), id);
+    }
+    units.put("teacher", teacher());
+    add("signals", StageKind.SIGNALS, units, cache, 0, "");
+  }
+
+  private Model student(Variant variant, long seed) {
+    String label = variant.getName() + "/s" + seed;
+    switch (variant.getSource()) {
+      case "baseline":
+        return new Model(variant, seed, student(seed), Optional.empty());
+      case "rtn":
+        add(
+            "export/" + label,
+            StageKind.EXPORT,
+            Map.of("model", student(seed)),
+            export(variant, "rtn"),
+            seed,
+            variant.getName());
+        return new Model(variant, seed, "export/" + label, Optional.empty());
+      case "train":
+        String trained = train(variant, seed, label);
+        add(
+            "export/" + label,
+            StageKind.EXPORT,
+            Map.of("trained", trained),
+            export(variant, "trained"),
+            seed,
+            variant.getName());
+        return new Model(variant, seed, "export/" + label, Optional.of(trained));
+      default:
+        throw GraceException.user(
+            "variant %s: source %s; allowed: teacher, baseline, rtn, train",
+            variant.getName(), variant.getSource());
+    }
+  }
+
+  private static ExportWork export(Variant variant, String scales) {
+    return ExportWork.newBuilder()
+        .setFormat(variant.getQuantized() ? "pack-quantized" : "dense")
+        .setVariant(variant)
+        .setScales(variant.getQuantized() ? scales : "")
+        .build();
+  }
+
+  private String train(Variant variant, long seed, String label) {
+    int shards = Math.max(1, recipe.getShards());
+    int rounds = Math.max(1, recipe.getRounds());
+    boolean control = !variant.getQuantized() && plain(variant.getDistillation());
+    Training training = control ? controlTraining(recipe) : recipe.getDistillation();
+    String previous = "";
+    for (int round = 0; round < rounds; round++) {
+      Map<String, String> parts = new LinkedHashMap<>();
+      parts.put("previous", round == 0 ? student(seed) : previous);
+      String last = "";
+      for (int shard = 0; shard < shards; shard++) {
+        Map<String, String> inputs = new LinkedHashMap<>();
+        inputs.put("student", round == 0 ? student(seed) : previous);
+        inputs.put("dataset", DATASET);
+        if (!plain(variant.getDistillation())) {
+          inputs.put("signals", "signals");
+        }
+        if (round > 0) {
+          inputs.put("state", previous);
+        }
+        last = "train/%s/r%d/k%d".formatted(label, round, shard);
+        TrainWork work =
+            TrainWork.newBuilder()
+                .setTraining(training)
+                .setGrace(recipe.getGrace())
+                .setVariant(variant)
+                .setShard(shard)
+                .setShards(shards)
+                .setRound(round)
+                .setRounds(rounds)
+                .build();
+        add(last, StageKind.TRAIN, inputs, work, seed, variant.getName());
+        parts.put("shard-" + shard, last);
+      }
+      if (shards == 1 && rounds == 1) {
+        return last;
+      }
+      previous = "average/%s/r%d".formatted(label, round);
+      AverageWork work =
+          AverageWork.newBuilder().setOuter(recipe.getOuter()).setShards(shards).build();
+      add(previous, StageKind.AVERAGE, parts, work, seed, variant.getName());
+    }
+    return previous;
+  }
+
+  /** The control of equal extra steps: the baseline's own settings, for as many steps as distillation has. */
+  static Training controlTraining(Recipe recipe) {
+    Training own = recipe.hasBaseline() ? recipe.getBaseline() : recipe.getDistillation();
+    return own.toBuilder().setSteps(recipe.getDistillation().getSteps()).build();
+  }
+
+  private void answer() {
+    int unit = Math.max(1, recipe.getData().getShardExamples());
+    for (Model model : models) {
+      sizes
+          .questions()
+          .forEach(
+              (name, questions) -> {
+                int total = questions.size();
+                for (int first = 0, i = 0; first < total; first += unit, i++) {
+                  GenerateRequest work =
+                      GenerateRequest.newBuilder()
+                          .addAllQuestions(questions.subList(first, Math.min(total, first + unit)))
+                          .setMaxNewTokens(recipe.getEvaluation().getMaxNewTokens())
+                          .setBatch(recipe.getEvaluation().getBatch())
+                          .build();
+                  add(
+                      "answer/%s/%s/u%03d".formatted(model.label(), name, i),
+                      StageKind.ANSWER,
+                      Map.of("model", model.model(), "images", BENCHMARK + name),
+                      work,
+                      0,
+                      model.variant().getName());
+                }
+              });
+    }
+  }
+
+  private void requireTeacher(String why) {
+    if (start.isEmpty() && recipe.getModels().getTeacher().isEmpty()) {
+      throw GraceException.user(
+          "recipe %s: models.teacher is empty, but %s; name a Hugging Face folder", recipe.getName(), why);
+    }
+  }
+
+  private static boolean plain(String distillation) {
+    return distillation.isEmpty() || distillation.equals("none");
+  }
+
+  private void add(
+      String id, StageKind kind, Map<String, String> inputs, Message work, long seed, String variant) {
+    int wave = 0;
+    for (String input : inputs.values()) {
+      if (input.startsWith("@")) {
+        continue;
+      }
+      PlannedStage below = stages.get(input);
+      if (below == null) {
+        throw GraceException.bug("stage %s reads %s, which is not planned before it", id, input);
+      }
+      wave = Math.max(wave, below.wave() + 1);
+    }
+    stages.put(id, new PlannedStage(id, kind, inputs, work, seed, variant, wave));
+  }
+
+  /** One line per stage: {@code wave id <- role=input ...}; what the golden test compares. */
+  public String describe() {
+    StringBuilder text = new StringBuilder();
+    for (PlannedStage stage : stages.values()) {
+      text.append(stage.wave()).append(' ').append(stage.id());
+      stage.inputs().forEach((role, input) -> text.append(' ').append(role).append('=').append(input));
+      text.append('\n');
+    }
+    return text.toString();
+  }
+}

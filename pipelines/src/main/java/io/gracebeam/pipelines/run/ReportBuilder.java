@@ -1,0 +1,344 @@
+package io.gracebeam.pipelines.run;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.gracebeam.pipelines.plan.RunPlan;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.recipe.RecipeReader;
+import io.gracebeam.proto.v1.GenerateResponse;
+import io.gracebeam.proto.v1.Manifest;
+import io.gracebeam.proto.v1.Recipe;
+import io.gracebeam.transforms.scoring.Bootstrap;
+import io.gracebeam.transforms.scoring.Score;
+import io.gracebeam.transforms.stages.Answers;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+
+/** Assembles {@code report.json} from the artifacts of a finished run. */
+final class ReportBuilder {
+  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final int CURVE_POINTS = 200;
+
+  /** Name of the row over all benchmarks. */
+  static final String ALL = "all";
+
+  private final Recipe recipe;
+  private final RunPlan plan;
+  private final List<Questionnaire> questionnaires;
+  private final ReportInput input;
+  private final Map<String, ReportInput.Stage> byId = new HashMap<>();
+
+  ReportBuilder(
+      Recipe recipe, RunPlan plan, List<Questionnaire> questionnaires, ReportInput input) {
+    this.recipe = recipe;
+    this.plan = plan;
+    this.questionnaires = questionnaires;
+    this.input = input;
+    input.stages().forEach(stage -> byId.put(stage.id(), stage));
+  }
+
+  ObjectNode build() {
+    ObjectNode report = JSON.createObjectNode();
+    report.put("format", 1);
+    report.put("name", recipe.getName());
+    Map<String, Map<String, List<List<Score.Answer>>>> answers = rows(report.putArray("rows"));
+    table(report.putArray("table"), answers);
+    gate(report);
+    curves(report.putArray("curves"));
+    sizes(report.putArray("sizes"));
+    signals(report.putObject("signals"));
+    ArrayNode artifacts = report.putArray("artifacts");
+    for (ReportInput.Stage stage : input.stages()) {
+      ObjectNode row = artifacts.addObject();
+      row.put("name", stage.id());
+      row.put("kind", stage.manifest().getArtifact().getKind());
+      row.put("sha256", stage.manifest().getArtifact().getSha256());
+      row.put("bytes", stage.manifest().getArtifact().getBytes());
+      row.put("stageKey", stage.manifest().getStageKey());
+      row.put("cached", stage.cached());
+    }
+    report.set("ledger", JSON.valueToTree(input.ledger()));
+    report.put("recipe", RecipeReader.toYaml(recipe));
+    timings(report.putObject("timings"));
+    return report;
+  }
+
+  /** Fills the rows; gives the scored answers by variant, benchmark and seed, in the table's order. */
+  private Map<String, Map<String, List<List<Score.Answer>>>> rows(ArrayNode rows) {
+    Map<String, Map<String, List<List<Score.Answer>>>> all = new LinkedHashMap<>();
+    for (RunPlan.Model model : plan.models()) {
+      String variant = model.variant().getName();
+      Map<String, List<List<Score.Answer>>> mine =
+          all.computeIfAbsent(variant, v -> new LinkedHashMap<>());
+      List<Score.Answer> together = new ArrayList<>();
+      for (Questionnaire questionnaire : questionnaires) {
+        List<Score.Answer> scored = questionnaire.score(answers(model, questionnaire.name()));
+        mine.computeIfAbsent(questionnaire.name(), b -> new ArrayList<>()).add(scored);
+        int correct = 0;
+        for (Score.Answer answer : scored) {
+          correct += answer.correct();
+          together.add(
+              new Score.Answer(
+                  questionnaire.name() + "/" + answer.id(),
+                  answer.type(),
+                  answer.image(),
+                  answer.parsed(),
+                  answer.correct()));
+        }
+        ObjectNode row = rows.addObject();
+        row.put("variant", variant);
+        row.put("bits", bits(model));
+        row.put("benchmark", questionnaire.name());
+        row.put("seed", model.seed());
+        row.put("n", scored.size());
+        row.put("correct", correct);
+        types(row.putObject("types"), scored);
+      }
+      mine.computeIfAbsent(ALL, b -> new ArrayList<>()).add(together);
+    }
+    return all;
+  }
+
+  private static void types(ObjectNode node, List<Score.Answer> scored) {
+    Map<String, int[]> types = new TreeMap<>();
+    for (Score.Answer answer : scored) {
+      int[] counts = types.computeIfAbsent(answer.type(), t -> new int[2]);
+      counts[0]++;
+      counts[1] += answer.correct();
+    }
+    types.forEach(
+        (type, counts) -> node.putObject(type).put("n", counts[0]).put("correct", counts[1]));
+  }
+
+  private static int bits(RunPlan.Model model) {
+    return model.variant().getQuantized() ? model.variant().getBits() : 16;
+  }
+
+  private Map<String, String> answers(RunPlan.Model model, String benchmark) {
+    String prefix = "answer/" + model.label() + "/" + benchmark + "/";
+    Map<String, String> answers = new HashMap<>();
+    for (ReportInput.Stage stage : input.stages()) {
+      if (stage.id().startsWith(prefix)) {
+        for (GenerateResponse answer : Answers.read(folder(stage))) {
+          if (answer.getError().isEmpty()) {
+            answers.put(answer.getId(), answer.getText());
+          }
+        }
+      }
+    }
+    return answers;
+  }
+
+  private void table(
+      ArrayNode table, Map<String, Map<String, List<List<Score.Answer>>>> answers) {
+    int resamples = Math.max(100, recipe.getEvaluation().getBootstrap());
+    Bootstrap bootstrap = new Bootstrap(1, resamples, 0.95);
+    Map<String, List<List<Score.Answer>>> baseline = answers.get("bf16");
+    answers.forEach(
+        (variant, byBenchmark) ->
+            byBenchmark.forEach(
+                (benchmark, bySeed) -> {
+                  if (bySeed.get(0).isEmpty()) {
+                    return;
+                  }
+                  Bootstrap.Interval accuracy = bootstrap.accuracy(bySeed);
+                  ObjectNode row = table.addObject();
+                  row.put("variant", variant);
+                  row.put("bits", bitsOf(variant));
+                  row.put("benchmark", benchmark);
+                  row.put("questions", accuracy.questions());
+                  row.put("seeds", accuracy.seeds());
+                  row.put("accuracy", accuracy.mean());
+                  row.put("low", accuracy.low());
+                  row.put("high", accuracy.high());
+                  if (baseline != null && !variant.equals("bf16")) {
+                    Bootstrap.Interval difference = difference(bootstrap, bySeed, baseline.get(benchmark));
+                    row.put("difference", difference.mean());
+                    row.put("differenceLow", difference.low());
+                    row.put("differenceHigh", difference.high());
+                  }
+                }));
+  }
+
+  /** The teacher has one model for all seeds: it stands beside each of the baseline's. */
+  private static Bootstrap.Interval difference(
+      Bootstrap bootstrap, List<List<Score.Answer>> variant, List<List<Score.Answer>> baseline) {
+    List<List<Score.Answer>> mine = new ArrayList<>(variant);
+    while (mine.size() < baseline.size()) {
+      mine.add(variant.get(0));
+    }
+    return bootstrap.difference(mine, baseline);
+  }
+
+  private int bitsOf(String variant) {
+    for (RunPlan.Model model : plan.models()) {
+      if (model.variant().getName().equals(variant)) {
+        return bits(model);
+      }
+    }
+    return 16;
+  }
+
+  private void gate(ObjectNode report) {
+    ReportInput.Stage signals = byId.get("signals");
+    report.set("gate", signals == null ? JSON.createObjectNode() : tree(folder(signals).resolve(JoinSignals.GATE)));
+  }
+
+  /** Losses over time of every trained model: means over at most {@value #CURVE_POINTS} stretches of steps. */
+  private void curves(ArrayNode curves) {
+    for (RunPlan.Model model : plan.models()) {
+      ReportInput.Stage stage = model.trained().map(byId::get).orElse(null);
+      Path file = stage == null ? null : folder(stage).resolve("curves.json");
+      if (file == null || !Files.exists(file)) {
+        continue;
+      }
+      JsonNode steps = tree(file);
+      ObjectNode run = curves.addObject();
+      run.put("variant", model.variant().getName());
+      run.put("seed", model.seed());
+      int stretch = Math.max(1, (steps.size() + CURVE_POINTS - 1) / CURVE_POINTS);
+      ArrayNode at = run.putArray("step");
+      ObjectNode series = run.putObject("series");
+      TreeMap<String, Boolean> names = new TreeMap<>();
+      steps.forEach(step -> step.fieldNames().forEachRemaining(name -> names.put(name, true)));
+      names.remove("step");
+      for (int from = 0; from < steps.size(); from += stretch) {
+        at.add(steps.get(from).path("step").asInt(from));
+        for (String name : names.keySet()) {
+          double sum = 0;
+          int count = 0;
+          for (int i = from; i < Math.min(steps.size(), from + stretch); i++) {
+            JsonNode value = steps.get(i).path(name);
+            if (value.isNumber()) {
+              sum += value.asDouble();
+              count++;
+            }
+          }
+          ArrayNode values = series.withArray("/" + name.replace("~", "~0").replace("/", "~1"));
+          if (count == 0) {
+            values.addNull();
+          } else {
+            values.add(sum / count);
+          }
+        }
+      }
+    }
+  }
+
+  private void sizes(ArrayNode sizes) {
+    for (RunPlan.Model model : plan.models()) {
+      Path folder =
+          byId.containsKey(model.model())
+              ? folder(byId.get(model.model()))
+              : model.model().equals(RunPlan.TEACHER)
+                  ? Path.of(recipe.getModels().getTeacher())
+                  : Path.of(recipe.getModels().getStudent());
+      if (!Files.isDirectory(folder)) {
+        continue;
+      }
+      ObjectNode row = sizes.addObject();
+      row.put("variant", model.variant().getName());
+      row.put("seed", model.seed());
+      row.put("bits", bits(model));
+      row.put("bytes", bytes(folder, ".safetensors"));
+    }
+  }
+
+  /** Sizes of the teacher cache as measured: its files over its tokens and images, and what the units measured themselves. */
+  private void signals(ObjectNode node) {
+    ReportInput.Stage signals = byId.get("signals");
+    if (signals == null) {
+      return;
+    }
+    JsonNode gate = tree(folder(signals).resolve(JoinSignals.GATE));
+    long total = 0;
+    Map<String, double[]> measures = new TreeMap<>();
+    for (ReportInput.Stage stage : input.stages()) {
+      if (stage.kind().equals("extract")) {
+        total += stage.manifest().getArtifact().getBytes();
+        stage
+            .manifest()
+            .getMeasuresMap()
+            .forEach(
+                (name, value) -> {
+                  double[] sum = measures.computeIfAbsent(name, n -> new double[2]);
+                  sum[0] += value;
+                  sum[1]++;
+                });
+      }
+    }
+    node.put("bytes", total);
+    node.put("tokens", gate.path("tokens").asLong());
+    node.put("images", gate.path("examples").asLong());
+    measures.forEach(
+        (name, sum) -> {
+          if (!node.has(name)) {
+            node.put(name, name.toLowerCase(java.util.Locale.ROOT).contains("per") ? sum[0] / sum[1] : sum[0]);
+          }
+        });
+  }
+
+  private void timings(ObjectNode timings) {
+    double worker = 0;
+    Map<String, double[]> kinds = new LinkedHashMap<>();
+    for (ReportInput.Stage stage : input.stages()) {
+      double[] sums = kinds.computeIfAbsent(stage.kind(), k -> new double[4]);
+      sums[0]++;
+      sums[1] += stage.cached() ? 1 : 0;
+      sums[2] += stage.wallSeconds();
+      sums[3] += stage.workerSeconds();
+      worker += stage.workerSeconds();
+    }
+    timings.put("wallSeconds", input.wallSeconds());
+    timings.put("workerSeconds", worker);
+    timings.put("workers", input.workers());
+    if (worker > 0) {
+      timings.put("ratio", input.wallSeconds() / (worker / input.workers()));
+    }
+    ArrayNode stages = timings.putArray("stages");
+    kinds.forEach(
+        (kind, sums) ->
+            stages
+                .addObject()
+                .put("stage", kind)
+                .put("tasks", (int) sums[0])
+                .put("cached", (int) sums[1])
+                .put("wallSeconds", sums[2])
+                .put("workerSeconds", sums[3]));
+  }
+
+  private static Path folder(ReportInput.Stage stage) {
+    Manifest manifest = stage.manifest();
+    return Path.of(manifest.getArtifact().getUri());
+  }
+
+  private static JsonNode tree(Path file) {
+    try {
+      return JSON.readTree(file.toFile());
+    } catch (IOException e) {
+      throw GraceException.environment("%s: cannot be read: %s", file, e.getMessage()).withCause(e);
+    }
+  }
+
+  private static long bytes(Path folder, String ending) {
+    try (Stream<Path> files = Files.walk(folder)) {
+      long bytes = 0;
+      for (Path file : files.filter(f -> f.toString().endsWith(ending)).toList()) {
+        bytes += Files.size(file);
+      }
+      return bytes;
+    } catch (IOException e) {
+      throw GraceException.environment("%s: cannot be read: %s", folder, e.getMessage()).withCause(e);
+    }
+  }
+}

@@ -1,0 +1,44 @@
+package io.gracebeam.pipelines.run;
+
+import io.gracebeam.proto.v1.Manifest;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * What a finished run knows.
+ *
+ * @param stages in the plan's order
+ * @param ledger refused records
+ * @param wallSeconds of the pipeline
+ * @param workers how many there were
+ */
+record ReportInput(
+    List<Stage> stages, List<Map<String, Object>> ledger, double wallSeconds, int workers) {
+
+  /**
+   * A finished stage.
+   *
+   * @param id as planned
+   * @param kind as planned
+   * @param cached whether the store had it
+   */
+  record Stage(
+      String id, String kind, Manifest manifest, boolean cached, double workerSeconds, double wallSeconds) {
+
+    /** As a row of {@code stages.jsonl}. */
+    Map<String, Object> row() {
+      Map<String, Object> row = new LinkedHashMap<>();
+      row.put("id", id);
+      row.put("stage", kind);
+      row.put("key", manifest.getStageKey());
+      row.put("sha256", manifest.getArtifact().getSha256());
+      row.put("uri", manifest.getArtifact().getUri());
+      row.put("bytes", manifest.getArtifact().getBytes());
+      row.put("cached", cached);
+      row.put("workerSeconds", workerSeconds);
+      row.put("wallSeconds", wallSeconds);
+      return row;
+    }
+  }
+}

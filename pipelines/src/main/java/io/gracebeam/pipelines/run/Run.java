@@ -1,0 +1,219 @@
+package io.gracebeam.pipelines.run;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.gracebeam.pipelines.plan.PlannedStage;
+import io.gracebeam.pipelines.plan.RunPlan;
+import io.gracebeam.pipelines.plan.StartSettings;
+import io.gracebeam.pipelines.report.ReportFiles;
+import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.recipe.RecipeReader;
+import io.gracebeam.proto.v1.ArtifactRef;
+import io.gracebeam.proto.v1.Manifest;
+import io.gracebeam.proto.v1.Recipe;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import org.apache.beam.sdk.Pipeline;
+import org.apache.beam.sdk.options.PipelineOptions;
+
+/** One run of a recipe in a run folder: plans, runs the pipeline, writes the report. */
+public final class Run {
+  private final RunFolder folder;
+  private final Recipe recipe;
+  private final Optional<StartSettings> start;
+  private final Map<String, ArtifactRef> given = new TreeMap<>();
+  private final List<Questionnaire> questionnaires = new ArrayList<>();
+  private final List<ReportInput.Stage> local = new ArrayList<>();
+  private final RunPlan plan;
+
+  /**
+   * Prepares a run: reads the data's sizes and plans.
+   *
+   * @param recipe resolved; for a demonstration its folders are placeholders
+   * @param demo how the demonstration makes data and checkpoints; empty for a recipe that names its own
+   * @param data makes the demonstration's data; empty likewise
+   */
+  public Run(RunFolder folder, Recipe recipe, Optional<StartSettings> demo, Optional<DemoData> data) {
+    this.folder = folder;
+    this.start = demo;
+    Path dataset;
+    if (data.isPresent()) {
+      DemoData.Made student = data.get().student();
+      DemoData.Made teacher = data.get().teacher();
+      dataset = Path.of(student.manifest().getArtifact().getUri());
+      given.put(RunPlan.DATASET, student.manifest().getArtifact());
+      given.put(RunPlan.TEACHER_DATASET, teacher.manifest().getArtifact());
+      local.add(new ReportInput.Stage("data/student", "data", student.manifest(), student.cached(), 0, student.seconds()));
+      if (!demo.orElseThrow().oneDataset()) {
+        local.add(new ReportInput.Stage("data/teacher", "data", teacher.manifest(), teacher.cached(), 0, teacher.seconds()));
+      }
+    } else {
+      dataset = folderOf("data.train", recipe.getData().getTrain());
+      given.put(RunPlan.DATASET, artifact("dataset", dataset));
+      given.put(RunPlan.STUDENT, artifact("model", folderOf("models.student", recipe.getModels().getStudent())));
+      if (!recipe.getModels().getTeacher().isEmpty()) {
+        given.put(RunPlan.TEACHER, artifact("model", folderOf("models.teacher", recipe.getModels().getTeacher())));
+      }
+    }
+    this.recipe = recipe;
+    int examples = examples(dataset);
+    int most = recipe.getData().getMaxExamples();
+    Map<String, List<io.gracebeam.proto.v1.Question>> questions = new LinkedHashMap<>();
+    for (io.gracebeam.proto.v1.Benchmark spec : recipe.getData().getBenchmarksList()) {
+      Questionnaire questionnaire =
+          Questionnaire.open(
+              spec, dataset, folder.root().resolve("benchmarks"), recipe.getEvaluation().getMaxQuestions());
+      questionnaires.add(questionnaire);
+      given.put(RunPlan.BENCHMARK + spec.getName(), questionnaire.images());
+      questions.put(spec.getName(), questionnaire.asked());
+    }
+    this.plan =
+        RunPlan.of(recipe, new RunPlan.Sizes(most > 0 ? Math.min(most, examples) : examples, questions), start);
+  }
+
+  /** The plan. */
+  public RunPlan plan() {
+    return plan;
+  }
+
+  /** What the run would do. */
+  public Map<String, Forecast.Fate> forecast(WorkerSet workers) {
+    return Forecast.of(plan, workers.workers(), workers.engine().digest(), given, folder.store());
+  }
+
+  /**
+   * Runs it and writes everything that a run leaves.
+   *
+   * @return content of {@code report.json}
+   * @throws GraceException with the category of what went wrong
+   */
+  public ObjectNode execute(WorkerSet workers, PipelineOptions options, Progress progress) {
+    folder.write("recipe.resolved.yaml", RecipeReader.toYaml(recipe));
+    long begun = System.nanoTime();
+    Path results = folder.freshResults();
+    Pipeline pipeline = Pipeline.create(options);
+    new RunPipeline(workers.workers(), given, folder.store(), results).expand(pipeline, plan);
+    try (Progress.Watch watch = progress.watch(results, plan.stages().size())) {
+      pipeline.run().waitUntilFinish();
+    } catch (RuntimeException e) {
+      throw cause(e);
+    }
+    double wall = (System.nanoTime() - begun) / 1e9;
+    List<ReportInput.Stage> stages = new ArrayList<>(local);
+    Map<String, Recorded.Result> recorded = Recorded.results(results);
+    for (PlannedStage planned : plan.stages()) {
+      Recorded.Result result = recorded.get(planned.id());
+      if (result != null) {
+        stages.add(
+            new ReportInput.Stage(
+                planned.id(),
+                planned.kind().label(),
+                manifest(result),
+                result.cached(),
+                result.workerSeconds(),
+                result.wallSeconds()));
+      }
+    }
+    List<Map<String, Object>> ledger = new ArrayList<>();
+    for (Recorded.Refused refused : Recorded.refused(results)) {
+      Map<String, Object> row = new LinkedHashMap<>();
+      row.put("stage", refused.stage());
+      row.put("task", refused.taskId());
+      row.put("id", refused.id());
+      row.put("reason", refused.reason());
+      ledger.add(row);
+    }
+    ledger.addAll(photoLedger());
+    folder.writeLines("ledger.jsonl", ledger);
+    folder.writeLines("stages.jsonl", stages.stream().map(ReportInput.Stage::row).toList());
+    ObjectNode report =
+        new ReportBuilder(recipe, plan, questionnaires, new ReportInput(stages, ledger, wall, workers.count())).build();
+    ReportFiles.write(folder, report);
+    return report;
+  }
+
+  /** Photos that the grid builder refused, one file each. */
+  private List<Map<String, Object>> photoLedger() {
+    List<Map<String, Object>> rows = new ArrayList<>();
+    for (ReportInput.Stage stage : local) {
+      Path letters = Path.of(stage.manifest().getArtifact().getUri()).resolve("dead-letters.tsv");
+      if (!Files.exists(letters)) {
+        continue;
+      }
+      try {
+        for (String line : Files.readAllLines(letters)) {
+          String[] parts = line.split("\t", 2);
+          Map<String, Object> row = new LinkedHashMap<>();
+          row.put("stage", "data");
+          row.put("task", stage.id());
+          row.put("id", parts[0]);
+          row.put("reason", parts.length > 1 ? parts[1] : "");
+          rows.add(row);
+        }
+      } catch (IOException e) {
+        throw GraceException.environment("%s: cannot be read: %s", letters, e.getMessage()).withCause(e);
+      }
+    }
+    return rows;
+  }
+
+  private static Manifest manifest(Recorded.Result result) {
+    try {
+      return Manifest.parseFrom(result.manifest());
+    } catch (IOException e) {
+      throw GraceException.bug("result of %s is no manifest", result.taskId()).withCause(e);
+    }
+  }
+
+  /** The error that a person can act on, wherever the runner wrapped it. */
+  static GraceException cause(RuntimeException error) {
+    for (Throwable t = error; t != null; t = t.getCause()) {
+      if (t instanceof GraceException grace) {
+        return grace;
+      }
+    }
+    Throwable root = error;
+    while (root.getCause() != null) {
+      root = root.getCause();
+    }
+    return GraceException.bug("the pipeline failed: %s", String.valueOf(root)).withCause(error);
+  }
+
+  private static Path folderOf(String key, String value) {
+    Path path = Path.of(value);
+    if (!Files.isDirectory(path)) {
+      throw GraceException.user("%s: '%s' is no folder", key, value);
+    }
+    return path.toAbsolutePath().normalize();
+  }
+
+  private static ArtifactRef artifact(String kind, Path path) {
+    return ArtifactRef.newBuilder()
+        .setKind(kind)
+        .setSha256(Digests.sha256(path))
+        .setBytes(Digests.bytes(path))
+        .setUri(path.toString())
+        .build();
+  }
+
+  private static int examples(Path dataset) {
+    Path train = dataset.resolve("train.json");
+    try {
+      int size = new com.fasterxml.jackson.databind.ObjectMapper().readTree(train.toFile()).size();
+      if (size == 0) {
+        throw GraceException.data("%s: holds no example", train);
+      }
+      return size;
+    } catch (IOException e) {
+      throw GraceException.data("%s: is missing or no JSON list: %s", train, e.getClass().getSimpleName())
+          .withCause(e);
+    }
+  }
+}

@@ -1,0 +1,114 @@
+package io.gracebeam.pipelines.run;
+
+import io.gracebeam.pipelines.plan.PlannedStage;
+import io.gracebeam.pipelines.plan.RunPlan;
+import io.gracebeam.pipelines.plan.StageKind;
+import io.gracebeam.proto.v1.ArtifactRef;
+import io.gracebeam.transforms.client.Workers;
+import io.gracebeam.transforms.stages.AnswerQuestions;
+import io.gracebeam.transforms.stages.DeadLetter;
+import io.gracebeam.transforms.stages.ExportInt4;
+import io.gracebeam.transforms.stages.ExtractTeacher;
+import io.gracebeam.transforms.stages.PrepareModels;
+import io.gracebeam.transforms.stages.StageOutputs;
+import io.gracebeam.transforms.stages.StageResult;
+import io.gracebeam.transforms.stages.StageResults;
+import io.gracebeam.transforms.stages.StageTask;
+import io.gracebeam.transforms.stages.TrainStudents;
+import io.gracebeam.transforms.stages.WorkerStage;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.beam.sdk.Pipeline;
+import org.apache.beam.sdk.transforms.Create;
+import org.apache.beam.sdk.transforms.ParDo;
+import org.apache.beam.sdk.values.PCollection;
+import org.apache.beam.sdk.values.PCollectionList;
+import org.apache.beam.sdk.values.PCollectionView;
+import org.apache.beam.sdk.values.TypeDescriptor;
+
+/**
+ * Builds the pipeline of a plan: wave by wave, in each wave one transform per kind of stage, with all earlier results as a side
+ * input. Rounds are unrolled; the graph's size follows the number of waves, not that of tasks.
+ */
+public final class RunPipeline {
+  private final Workers workers;
+  private final Map<String, ArtifactRef> given;
+  private final Path store;
+  private final Path results;
+
+  /**
+   * A builder.
+   *
+   * @param workers who computes
+   * @param given artifacts that exist before the run, by their {@code @} name
+   * @param store root of the artifact store
+   * @param results folder for results and dead letters
+   */
+  public RunPipeline(Workers workers, Map<String, ArtifactRef> given, Path store, Path results) {
+    this.workers = workers;
+    this.given = Map.copyOf(given);
+    this.store = store;
+    this.results = results;
+  }
+
+  /** Adds the plan's stages to a pipeline. */
+  public void expand(Pipeline pipeline, RunPlan plan) {
+    PCollectionList<StageResult> done = PCollectionList.empty(pipeline);
+    PCollectionList<DeadLetter> refused = PCollectionList.empty(pipeline);
+    int number = 0;
+    for (List<PlannedStage> wave : plan.waves()) {
+      String prefix = "Wave%02d".formatted(number++);
+      PCollectionView<Map<String, byte[]>> earlier =
+          done.size() == 0 ? null : done.apply(prefix + "/Earlier", StageResults.asView());
+      for (Map.Entry<StageKind, List<StageTask>> group : byKind(wave).entrySet()) {
+        String name = prefix + "/" + group.getKey().label();
+        PCollection<StageTask> tasks =
+            pipeline.apply(
+                name + "/Tasks",
+                Create.of(group.getValue()).withType(TypeDescriptor.of(StageTask.class)));
+        if (group.getKey() == StageKind.SIGNALS) {
+          done = done.and(tasks.apply(name, ParDo.of(new JoinSignals(earlier)).withSideInputs(earlier)));
+          continue;
+        }
+        WorkerStage<?> stage = stage(group.getKey());
+        StageOutputs outputs = tasks.apply(name, earlier == null ? stage : stage.withEarlier(earlier));
+        done = done.and(outputs.results());
+        refused = refused.and(outputs.deadLetters());
+      }
+    }
+    int i = 0;
+    for (PCollection<StageResult> collection : done.getAll()) {
+      collection.apply("Record/Result" + i++, ParDo.of(new Recorded.WriteResult(results)));
+    }
+    for (PCollection<DeadLetter> collection : refused.getAll()) {
+      collection.apply("Record/Refused" + i++, ParDo.of(new Recorded.WriteRefused(results)));
+    }
+  }
+
+  private Map<StageKind, List<StageTask>> byKind(List<PlannedStage> wave) {
+    Map<StageKind, List<StageTask>> groups = new EnumMap<>(StageKind.class);
+    for (PlannedStage stage : wave) {
+      groups.computeIfAbsent(stage.kind(), k -> new ArrayList<>()).add(Tasks.of(stage, given, store));
+    }
+    return groups;
+  }
+
+  private WorkerStage<?> stage(StageKind kind) {
+    return stage(kind, workers);
+  }
+
+  /** The transform of a kind of stage. */
+  static WorkerStage<?> stage(StageKind kind, Workers workers) {
+    return switch (kind) {
+      case PREPARE -> PrepareModels.of(workers);
+      case EXTRACT -> ExtractTeacher.of(workers);
+      case TRAIN, AVERAGE -> TrainStudents.of(workers);
+      case EXPORT -> ExportInt4.of(workers);
+      case ANSWER -> AnswerQuestions.of(workers);
+      case SIGNALS -> throw new IllegalArgumentException("signals are joined without a worker");
+    };
+  }
+}
