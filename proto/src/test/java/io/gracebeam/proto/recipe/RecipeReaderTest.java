@@ -1,0 +1,185 @@
+package io.gracebeam.proto.recipe;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+
+import io.gracebeam.proto.error.Category;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.Recipe;
+import io.gracebeam.proto.v1.Variant;
+import java.nio.file.Path;
+import net.jqwik.api.ForAll;
+import net.jqwik.api.Property;
+import net.jqwik.api.constraints.DoubleRange;
+import net.jqwik.api.constraints.Scale;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class RecipeReaderTest {
+  private static final String MINIMAL =
+      "name: demo\ndata: {train: d}\nmodels: {teacher: t, student: s}\n";
+
+  @Test
+  void defaultsAreFilledIn() {
+    Recipe recipe = resolve("");
+    assertThat(recipe.getGrace().getTemperature()).isEqualTo(2);
+    assertThat(recipe.getGrace().getBetaDkd()).isEqualTo(4);
+    assertThat(recipe.getGrace().getController().getTau()).isEqualTo(3);
+    assertThat(recipe.getDistillation().getScaleRateFactor()).isEqualTo(10);
+    assertThat(recipe.getOuter().getLearningRate()).isEqualTo(0.7);
+    assertThat(recipe.getSeedsList()).containsExactly(1L);
+    assertThat(recipe.getVariantsList())
+        .extracting(Variant::getName)
+        .containsExactlyElementsOf(Defaults.VARIANTS);
+    assertThat(RecipeReader.resolve(recipe)).isEqualTo(recipe);
+  }
+
+  @Test
+  void writtenZerosAndFalsesSurvive() {
+    Recipe recipe =
+        resolve(
+            "grace: {omega: 0}\nbaseline: {weight_decay: 0}\n"
+                + "variants: [{name: grace-int4, gate: false}]\n");
+    assertThat(recipe.getGrace().getOmega()).isZero();
+    assertThat(recipe.getBaseline().getWeightDecay()).isZero();
+    assertThat(recipe.getVariants(0).getGate()).isFalse();
+    assertThat(recipe.getVariants(0).getRcka()).isTrue();
+  }
+
+  @Test
+  void variantsAreNamesOrMaps() {
+    Recipe recipe =
+        resolve(
+            "quantization: {group_size: 64}\n"
+                + "variants: [bf16, rtn-int3, {name: qat-int4, group_size: -1}]\n");
+    assertThat(recipe.getVariantsList()).extracting(Variant::getBits).containsExactly(16, 3, 4);
+    assertThat(recipe.getVariantsList())
+        .extracting(Variant::getGroupSize)
+        .containsExactly(0, 64, -1);
+  }
+
+  @Test
+  void withoutTeacherDefaultVariantsNeedNone() {
+    Recipe recipe =
+        RecipeReader.resolve(
+            RecipeReader.parse("name: x\ndata: {train: d}\nmodels: {student: s}\n", "r"));
+    assertThat(recipe.getVariantsList()).isNotEmpty().noneMatch(Variants::needsTeacher);
+  }
+
+  @Test
+  void everyVariantOfTheCatalogueResolves() {
+    Recipe recipe = resolve("variants: [" + String.join(", ", Variants.names()) + "]\n");
+    assertThat(recipe.getVariantsList()).hasSize(19).extracting(Variant::getBits).doesNotContain(0);
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "grace: {temprature: 2}        | r.yaml:4: grace.temprature: unknown key 'temprature' | temperature, alpha",
+        "shards: 1\nshards: 1         | r.yaml:5: shards: key 'shards' is written twice | once",
+        "shards: two                   | r.yaml:4: shards: 'two' is not | a whole number",
+        "shards: 0                     | r.yaml:4: shards: '0' | 1 to 4096",
+        "shards: '2'                   | shards: '2' is not | a whole number",
+        "shards: 010                   | shards: '010' | a whole number",
+        "shards: 9999999999            | shards: '9999999999' | a whole number",
+        "shards:                       | shards: '' | a whole number",
+        "quantization: {bits: 5}       | quantization.bits: '5' | one of 2, 3, 4, 8",
+        "quantization: {group_size: 0} | quantization.group_size: '0' | positive number, or -1",
+        "quantization: {per_tensor: yes} | quantization.per_tensor: 'yes' | true or false",
+        "grace: {omega: .nan}          | grace.omega: '.nan' | a finite number",
+        "grace: {alpha: -1}            | grace.alpha: '-1' | 0 or above",
+        "grace: 3                      | grace: '3' | a map with keys temperature",
+        "variants: [grace-int5]        | variants[0]: 'grace-int5' | one of teacher, bf16",
+        "variants: []                  | variants: an empty list | at least one entry",
+        "variants: [{name: bf16, x: 1}] | variants[0].x: unknown key 'x' | name, source",
+        "seeds: []                     | seeds: an empty list | at least one",
+        "seeds: [-1]                   | seeds[0]: '-1' | 0 to",
+        "engine: {device: gpu}         | engine.device: 'gpu' | cpu|cuda",
+        "engine: {name: 3}             | engine.name: '3' | text",
+        "teacher_cache: {form: half}   | teacher_cache.form: 'half' | one of full, top-k",
+        "grace: [                      | r.yaml: is not YAML | one YAML document",
+        "grace: !!java.util.Date {}    | Global tag is not allowed | one YAML document",
+      })
+  void readingNamesKeyValueAndAllowed(String line) {
+    String[] parts = line.split("\\|", 3);
+    GraceException error = failure(parts[0].strip());
+    String start = parts[1].strip().replace("r.yaml: is", "is");
+    assertThat(error.category()).isEqualTo(Category.USER);
+    assertThat(error.getMessage()).contains("allowed: ").doesNotContain("\n");
+    assertThat(error.getMessage()).contains(start).contains(parts[2].strip());
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "shards: 3 | shards: '3' | a divisor of the 4 micro-batches",
+        "rounds: 3 | rounds: '3' | a divisor of baseline.steps, which is 500",
+        "baseline: {micro_batch_examples: 7} | baseline.micro_batch_examples: '7' | a divisor",
+        "seeds: [1, 1] | seeds[1]: '1' again | each value once",
+        "variants: [bf16, bf16] | variants[1]: 'bf16' again | each value once",
+        "variants: [{name: grace-int4, bits: 3}] | grace-int4.bits: '3' | 4, as the name says",
+        "variants: [{name: qat-int4, gate: true}] | gate: 'true' | false where distillation is none",
+        "variants: [{name: bf16, source: rtn}] | source: 'rtn' | teacher, baseline or train",
+        "variants: [{name: grace-int4, source: rtn}] | distillation: 'dkd' | none where source is rtn",
+        "teacher_cache: {gram: none} | teacher_cache.gram: 'none' | bf16 or f32",
+        "grace: {controller: {beta_init: 2}} | grace.controller.beta_init: '2.0' | 0.1 and 1.0",
+      })
+  void resolvingNamesKeyValueAndAllowed(String line) {
+    String[] parts = line.split("\\|", 3);
+    GraceException error = failure(parts[0].strip());
+    assertThat(error.category()).isEqualTo(Category.USER);
+    assertThat(error.getMessage()).contains(parts[1].strip());
+    assertThat(error.getMessage()).contains("allowed: ").contains(parts[2].strip());
+  }
+
+  @Test
+  void requiredKeysAreAskedFor() {
+    String[] texts = {"shards: 1", "name: x", "name: x\ndata: {train: d}"};
+    String[] keys = {"name: ''", "data.train: ''", "models.student: ''"};
+    for (int i = 0; i < texts.length; i++) {
+      Recipe recipe = RecipeReader.parse(texts[i], "r");
+      GraceException error =
+          catchThrowableOfType(GraceException.class, () -> RecipeReader.resolve(recipe));
+      assertThat(error).hasMessageContainingAll(keys[i], "allowed");
+    }
+  }
+
+  @Test
+  void teacherIsNeededByVariantsThatDistil() {
+    Recipe recipe =
+        RecipeReader.parse(
+            "name: x\ndata: {train: d}\nmodels: {student: s}\nvariants: [kd-int4]", "r");
+    assertThat(catchThrowableOfType(GraceException.class, () -> RecipeReader.resolve(recipe)))
+        .hasMessageContainingAll("models.teacher", "kd-int4");
+  }
+
+  @Test
+  void missingFileIsNamed() {
+    assertThat(
+            catchThrowableOfType(
+                GraceException.class, () -> RecipeReader.read(Path.of("nowhere.yaml"))))
+        .hasMessageContaining("nowhere.yaml");
+  }
+
+  @Property(tries = 100)
+  void yamlGivesTheRecipeBack(
+      @ForAll String folder,
+      @ForAll @DoubleRange(min = 1e-12, max = 1) @Scale(15) double rate,
+      @ForAll long seed) {
+    Recipe.Builder recipe = resolve("").toBuilder().addSeeds(seed & Long.MAX_VALUE);
+    recipe.getDataBuilder().setTrain(folder);
+    recipe.getBaselineBuilder().setLearningRate(rate);
+    String yaml = RecipeReader.toYaml(recipe.build());
+    assertThat(RecipeReader.parse(yaml, "r")).isEqualTo(recipe.build());
+    assertThat(RecipeReader.toYaml(RecipeReader.parse(yaml, "r"))).isEqualTo(yaml);
+  }
+
+  private static Recipe resolve(String more) {
+    return RecipeReader.resolve(RecipeReader.parse(MINIMAL + more, "r.yaml"));
+  }
+
+  private static GraceException failure(String more) {
+    return catchThrowableOfType(GraceException.class, () -> resolve(more));
+  }
+}
