@@ -108,7 +108,12 @@ final class Parameters {
         LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
         values = s.quantized;
       }
-      s.array.set(FloatBuffer.wrap(values));
+      try (NDArray java =
+          s.array.getManager().create(FloatBuffer.wrap(values), s.array.getShape())) {
+        // A copy in the engine's own aligned memory: products may round differently elsewhere.
+        s.array.intern(java.duplicate());
+      }
+      s.array.setRequiresGradient(true);
     }
   }
 
@@ -160,7 +165,8 @@ final class Parameters {
       for (Slot s : slots) {
         NDArray gradient = s.array.getGradient();
         s.g = gradient.toFloatArray();
-        gradient.set(FloatBuffer.wrap(new float[s.w.length]));
+        // In place; set() would make the engine's gradient an alias of a Java buffer.
+        gradient.muli(0f);
         double own = squares(s.g);
         if (Double.isFinite(own) && s.spec != null) {
           LsqGradient.apply(s.w, s.theta, s.g, s.rows, s.cols, s.spec, s.g, s.dTheta);
