@@ -2,6 +2,7 @@ package io.gracebeam.worker.methods.training;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.index.NDIndex;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.kernels.AdamW;
@@ -114,6 +115,7 @@ final class Parameters {
         s.array.intern(java.duplicate());
       }
       s.array.setRequiresGradient(true);
+      clear(s.array);
     }
   }
 
@@ -165,8 +167,7 @@ final class Parameters {
       for (Slot s : slots) {
         NDArray gradient = s.array.getGradient();
         s.g = gradient.toFloatArray();
-        // In place; set() would make the engine's gradient an alias of a Java buffer.
-        gradient.muli(0f);
+        clear(s.array);
         double own = squares(s.g);
         if (Double.isFinite(own) && s.spec != null) {
           LsqGradient.apply(s.w, s.theta, s.g, s.rows, s.cols, s.spec, s.g, s.dTheta);
@@ -241,6 +242,13 @@ final class Parameters {
           }
           System.arraycopy(from, 0, to, 0, to.length);
         });
+  }
+
+  /** Zeroes a gradient in place, whatever it holds: a fresh one may hold anything. */
+  private static void clear(NDArray array) {
+    try (NDArray gradient = array.getGradient()) {
+      gradient.set(new NDIndex(":"), 0f);
+    }
   }
 
   private static double squares(float[] g) {
