@@ -84,7 +84,10 @@ public final class BatchMaker {
     for (int i = 0; i < indices.length; i++) {
       image(indices[i]).into(all, i * 3 * size * size);
     }
-    return manager.create(FloatBuffer.wrap(all), new Shape(indices.length, 3, size, size));
+    try (NDArray java =
+        manager.create(FloatBuffer.wrap(all), new Shape(indices.length, 3, size, size))) {
+      return java.duplicate();
+    }
   }
 
   /** Ids [B][S] of items, right padded. */

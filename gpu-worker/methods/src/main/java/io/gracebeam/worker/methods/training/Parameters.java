@@ -2,6 +2,7 @@ package io.gracebeam.worker.methods.training;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.index.NDIndex;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.kernels.AdamW;
@@ -108,7 +109,13 @@ final class Parameters {
         LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
         values = s.quantized;
       }
-      s.array.set(FloatBuffer.wrap(values));
+      try (NDArray java =
+          s.array.getManager().create(FloatBuffer.wrap(values), s.array.getShape())) {
+        // A copy in the engine's own aligned memory: products may round differently elsewhere.
+        s.array.intern(java.duplicate());
+      }
+      s.array.setRequiresGradient(true);
+      clear(s.array);
     }
   }
 
@@ -160,7 +167,7 @@ final class Parameters {
       for (Slot s : slots) {
         NDArray gradient = s.array.getGradient();
         s.g = gradient.toFloatArray();
-        gradient.set(FloatBuffer.wrap(new float[s.w.length]));
+        clear(s.array);
         double own = squares(s.g);
         if (Double.isFinite(own) && s.spec != null) {
           LsqGradient.apply(s.w, s.theta, s.g, s.rows, s.cols, s.spec, s.g, s.dTheta);
@@ -235,6 +242,13 @@ final class Parameters {
           }
           System.arraycopy(from, 0, to, 0, to.length);
         });
+  }
+
+  /** Zeroes a gradient in place, whatever it holds: a fresh one may hold anything. */
+  private static void clear(NDArray array) {
+    try (NDArray gradient = array.getGradient()) {
+      gradient.set(new NDIndex(":"), 0f);
+    }
   }
 
   private static double squares(float[] g) {
