@@ -72,7 +72,7 @@ class ProvidersTest {
       Row configuration =
           Row.withSchema(provider.configurationSchema())
               .withFieldValue("workers", List.of(workers.all().get(0).endpoint()))
-              .withFieldValue("maxInFlight", 2)
+              .withFieldValue("max_in_flight", 2)
               .build();
       Pipeline pipeline = TestPipeline.create().enableAbandonedNodeEnforcement(false);
       PCollectionRowTuple outputs =
