@@ -40,11 +40,12 @@ final class Requests {
         Manifest.newBuilder()
             .setStage(task.getStage())
             .setStageKey(stageKey)
-            .putAllInputs(inputs)
             .putTools("grace-beam", Builds.current())
             .putTools("engine", engine.digest())
             .setSeed(task.getSeed())
             .setHardware(engine.device());
+    // Paths differ between machines; digests say all.
+    inputs.forEach((role, ref) -> partial.putInputs(role, ref.toBuilder().clearUri().build()));
     partial.getArtifactBuilder().setKind(kind);
     return partial;
   }
@@ -55,11 +56,11 @@ final class Requests {
     try {
       Files.createDirectories(folder);
       content.write(folder);
+      return store.publish(folder, partial);
     } catch (IOException e) {
-      throw GraceException.environment(
-              "%s: cannot write %s: %s", partial.getStage(), folder, e.getMessage())
-          .withCause(e);
+      throw ArtifactStore.cannotWrite(folder, e);
+    } finally {
+      store.abandon(folder);
     }
-    return store.publish(folder, partial);
   }
 }

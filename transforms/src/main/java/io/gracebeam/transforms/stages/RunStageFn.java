@@ -61,6 +61,14 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
 
   @Setup
   public void setup() {
+    pending = new ArrayDeque<>();
+  }
+
+  /**
+   * Channels and threads are held for a bundle only: not every runner tears functions down when a
+   * pipeline fails.
+   */
+  private void open() {
     pool = workers.open();
     bound = workers.maxInFlight() * workers.endpoints().size();
     threads =
@@ -71,19 +79,22 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
               thread.setDaemon(true);
               return thread;
             });
-    pending = new ArrayDeque<>();
   }
 
   @StartBundle
   public void startBundle() {
-    abandon();
+    close();
   }
 
   @ProcessElement
   public void process(ProcessContext context, BoundedWindow window) {
     StageTask task = context.element();
     Map<String, byte[]> results = earlier == null ? Map.of() : context.sideInput(earlier);
-    Future<Done> future = threads.submit(() -> perform(task, results));
+    if (pool == null) {
+      open();
+    }
+    WorkerPool live = pool;
+    Future<Done> future = threads.submit(() -> perform(live, task, results));
     pending.add(new Pending(future, context.timestamp(), window));
   }
 
@@ -107,25 +118,27 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
         }
       }
     } finally {
-      abandon();
+      close();
     }
   }
 
   @Teardown
   public void teardown() {
-    abandon();
-    if (threads != null) {
-      threads.shutdownNow();
-    }
-    if (pool != null) {
-      pool.close();
-    }
+    close();
   }
 
-  private void abandon() {
+  private void close() {
     if (pending != null) {
       pending.forEach(left -> left.future().cancel(true));
       pending.clear();
+    }
+    if (threads != null) {
+      threads.shutdownNow();
+      threads = null;
+    }
+    if (pool != null) {
+      pool.close();
+      pool = null;
     }
   }
 
@@ -143,7 +156,7 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
     }
   }
 
-  private Done perform(StageTask task, Map<String, byte[]> results) {
+  private Done perform(WorkerPool live, StageTask task, Map<String, byte[]> results) {
     long start = System.nanoTime();
     try {
       SortedMap<String, ArtifactRef> inputs = Inputs.resolve(task, results);
@@ -154,7 +167,7 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
               task.getVersion(),
               call.keyPart(task, inputs),
               inputs,
-              pool.engine().digest(),
+              live.engine().digest(),
               task.getSeed());
       Optional<Manifest> published = store.find(key);
       Manifest manifest;
@@ -162,7 +175,7 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
       if (published.isPresent()) {
         manifest = published.get();
       } else {
-        Completed completed = call.call(pool, store, key, task, inputs);
+        Completed completed = call.call(live, store, key, task, inputs);
         manifest = completed.manifest();
         workerSeconds = completed.workerSeconds();
       }

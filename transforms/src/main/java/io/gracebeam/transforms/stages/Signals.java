@@ -12,12 +12,15 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Token statistics of an extraction unit: {@code tokens.pb}, length-delimited {@link ExampleSignal}
- * messages.
+ * Token statistics of an extraction unit: {@code tokens.pb} or {@code examples.pb},
+ * length-delimited {@link ExampleSignal} messages.
  */
 public final class Signals {
   /** Name of the file in the artifact's folder. */
   public static final String FILE = "tokens.pb";
+
+  /** The same content under the name that the worker's replay reads. */
+  private static final String EXAMPLES = "examples.pb";
 
   private Signals() {}
 
@@ -28,7 +31,7 @@ public final class Signals {
    * @throws GraceException (environment) if the file cannot be read or is damaged
    */
   public static List<ExampleSignal> read(Path artifact) {
-    Path file = artifact.resolve(FILE);
+    Path file = artifact.resolve(Files.exists(artifact.resolve(EXAMPLES)) ? EXAMPLES : FILE);
     List<ExampleSignal> examples = new ArrayList<>();
     try (InputStream in = new BufferedInputStream(Files.newInputStream(file))) {
       for (ExampleSignal next = ExampleSignal.parseDelimitedFrom(in);

@@ -129,11 +129,11 @@ final class FakeArtifacts {
         Manifest.newBuilder()
             .setStage(stage)
             .setStageKey(key)
-            .putAllInputs(inputs)
             .putTools("grace-beam", Builds.current())
             .putTools("engine", engine)
             .setSeed(seed)
             .setHardware("loopback");
+    inputs.forEach((role, ref) -> partial.putInputs(role, ref.toBuilder().clearUri().build()));
     partial.getArtifactBuilder().setKind(kind);
     return partial;
   }

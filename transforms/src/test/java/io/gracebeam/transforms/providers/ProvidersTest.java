@@ -1,0 +1,115 @@
+package io.gracebeam.transforms.providers;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.gracebeam.proto.v1.ArtifactRef;
+import io.gracebeam.proto.v1.ExtractRequest;
+import io.gracebeam.transforms.stages.StageTask;
+import io.gracebeam.transforms.stages.TokenRow;
+import io.gracebeam.transforms.testing.InProcessWorkers;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.ServiceLoader;
+import org.apache.beam.sdk.Pipeline;
+import org.apache.beam.sdk.schemas.transforms.Convert;
+import org.apache.beam.sdk.schemas.transforms.SchemaTransformProvider;
+import org.apache.beam.sdk.testing.PAssert;
+import org.apache.beam.sdk.testing.TestPipeline;
+import org.apache.beam.sdk.transforms.Create;
+import org.apache.beam.sdk.values.PCollectionRowTuple;
+import org.apache.beam.sdk.values.Row;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ProvidersTest {
+  private static final String PREFIX = "beam:schematransform:io.gracebeam:";
+
+  @TempDir Path temp;
+
+  private static SchemaTransformProvider provider(String name) {
+    for (SchemaTransformProvider provider : ServiceLoader.load(SchemaTransformProvider.class)) {
+      if (provider.identifier().equals(PREFIX + name + ":v1")) {
+        return provider;
+      }
+    }
+    throw new AssertionError("no provider " + name);
+  }
+
+  @Test
+  void everyStageHasOne() {
+    List<String> found = new ArrayList<>();
+    for (SchemaTransformProvider provider : ServiceLoader.load(SchemaTransformProvider.class)) {
+      if (provider.identifier().startsWith(PREFIX)) {
+        found.add(provider.identifier().substring(PREFIX.length()));
+        assertThat(provider.outputCollectionNames()).containsExactly("output", "errors");
+      }
+    }
+    assertThat(found)
+        .containsExactlyInAnyOrder(
+            "extract_teacher:v1",
+            "prepare_models:v1",
+            "train_students:v1",
+            "export_int4:v1",
+            "answer_questions:v1",
+            "gather_gate_statistics:v1");
+  }
+
+  @Test
+  void extractionRunsOnRows() {
+    try (InProcessWorkers workers = InProcessWorkers.start(1)) {
+      ArtifactRef given = ArtifactRef.newBuilder().setSha256("a".repeat(64)).build();
+      StageTask task =
+          StageTask.of(
+                  "unit",
+                  "extract",
+                  ExtractRequest.newBuilder().setCount(4).build(),
+                  0,
+                  temp.toString())
+              .withInput("teacher", given)
+              .withInput("dataset", given);
+      SchemaTransformProvider provider = provider("extract_teacher");
+      Row configuration =
+          Row.withSchema(provider.configurationSchema())
+              .withFieldValue("workers", List.of(workers.all().get(0).endpoint()))
+              .withFieldValue("max_in_flight", 2)
+              .build();
+      Pipeline pipeline = TestPipeline.create().enableAbandonedNodeEnforcement(false);
+      PCollectionRowTuple outputs =
+          PCollectionRowTuple.of("input", pipeline.apply(Create.of(task)).apply(Convert.toRows()))
+              .apply(provider.from(configuration));
+      PAssert.thatSingleton(outputs.get("output"))
+          .satisfies(
+              row -> {
+                assertThat(row.getString("taskId")).isEqualTo("unit");
+                assertThat(row.getBoolean("cached")).isFalse();
+                return null;
+              });
+      PAssert.that(outputs.get("errors")).empty();
+      pipeline.run().waitUntilFinish();
+      assertThat(workers.executions()).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void statisticsRunOnRows() {
+    SchemaTransformProvider provider = provider("gather_gate_statistics");
+    Row configuration =
+        Row.withSchema(provider.configurationSchema()).withFieldValue("vocabulary", 10).build();
+    Pipeline pipeline = TestPipeline.create().enableAbandonedNodeEnforcement(false);
+    PCollectionRowTuple outputs =
+        PCollectionRowTuple.of(
+                "input",
+                pipeline
+                    .apply(Create.of(TokenRow.of("u", "e", 0, 0.5f, -1f, true, "open", 0.5f)))
+                    .apply(Convert.toRows()))
+            .apply(provider.from(configuration));
+    PAssert.thatSingleton(outputs.get("output"))
+        .satisfies(
+            row -> {
+              assertThat(row.getInt64("count")).isEqualTo(1);
+              return null;
+            });
+    pipeline.run().waitUntilFinish();
+  }
+}
