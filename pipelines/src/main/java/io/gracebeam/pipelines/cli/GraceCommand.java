@@ -61,7 +61,12 @@ public final class GraceCommand implements Runnable {
     line.setParameterExceptionHandler(
         (error, arguments) -> {
           PrintWriter err = error.getCommandLine().getErr();
-          err.println("grace: " + oneLine(error.getMessage()) + " (see: " + error.getCommandLine().getCommandSpec().qualifiedName() + " --help)");
+          err.println(
+              "grace: "
+                  + oneLine(error.getMessage())
+                  + " (see: "
+                  + error.getCommandLine().getCommandSpec().qualifiedName()
+                  + " --help)");
           return Category.USER.exitCode();
         });
     line.setExecutionExceptionHandler(
@@ -70,9 +75,18 @@ public final class GraceCommand implements Runnable {
           if (root.debug) {
             error.printStackTrace(command.getErr());
           }
-          Category category = error instanceof GraceException grace ? grace.category() : Category.BUG;
-          String text = error instanceof GraceException ? error.getMessage() : String.valueOf(error);
-          command.getErr().println("grace: " + oneLine(text) + (category == Category.BUG ? " (a bug: run again with --debug and report it)" : ""));
+          Category category =
+              error instanceof GraceException grace ? grace.category() : Category.BUG;
+          String text =
+              error instanceof GraceException ? error.getMessage() : String.valueOf(error);
+          command
+              .getErr()
+              .println(
+                  "grace: "
+                      + oneLine(text)
+                      + (category == Category.BUG
+                          ? " (a bug: run again with --debug and report it)"
+                          : ""));
           return category.exitCode();
         });
     return line;
