@@ -109,11 +109,13 @@ public final class ClassPhotos {
     while (entries.hasMoreElements()) {
       ZipEntry entry = entries.nextElement();
       String name = entry.getName();
-      if (entry.isDirectory() || hidden(name)) {
+      if (entry.isDirectory()) {
         continue;
       }
       if (unsafe(name)) {
         bad.put(name, "path leads outside of the archive");
+      } else if (hidden(name)) {
+        continue;
       } else if (files.containsKey(name)) {
         bad.put(name + " (second)", "name is in the archive twice");
       } else {

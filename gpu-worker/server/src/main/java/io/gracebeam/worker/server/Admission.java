@@ -7,7 +7,10 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
-/** Bounds the inference calls that run and wait; sheds the rest at once instead of letting them time out. */
+/**
+ * Bounds the inference calls that run and wait; sheds the rest at once instead of letting them time
+ * out.
+ */
 final class Admission implements AutoCloseable {
   private final int running;
   private final int waiting;
@@ -29,7 +32,8 @@ final class Admission implements AutoCloseable {
   /**
    * Runs a task now or later.
    *
-   * @throws io.grpc.StatusRuntimeException RESOURCE_EXHAUSTED if too many wait, UNAVAILABLE if the worker shuts down
+   * @throws io.grpc.StatusRuntimeException RESOURCE_EXHAUSTED if too many wait, UNAVAILABLE if the
+   *     worker shuts down
    */
   void admit(Runnable task) {
     try {

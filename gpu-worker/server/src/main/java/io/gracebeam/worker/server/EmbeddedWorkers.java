@@ -4,7 +4,10 @@ import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.worker.EmbeddedWorker;
 import io.gracebeam.proto.worker.EmbeddedWorkerProvider;
 
-/** Starts workers inside this process, over a real loopback connection. Found by {@link java.util.ServiceLoader}. */
+/**
+ * Starts workers inside this process, over a real loopback connection. Found by {@link
+ * java.util.ServiceLoader}.
+ */
 public final class EmbeddedWorkers implements EmbeddedWorkerProvider {
 
   /** For the service loader. */

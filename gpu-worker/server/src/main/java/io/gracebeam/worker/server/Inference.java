@@ -30,7 +30,10 @@ import java.util.concurrent.CancellationException;
 
 /** Extract and Generate: verify, borrow the model, work batch by batch, keep bad items apart. */
 final class Inference {
-  /** Signals of the unit's examples, length-delimited, beside the tensors: a repeated call answers from it. */
+  /**
+   * Signals of the unit's examples, length-delimited, beside the tensors: a repeated call answers
+   * from it.
+   */
   static final String EXAMPLES = "examples.pb";
 
   private static final int MOST_EXAMPLES = 1 << 20;
@@ -42,15 +45,17 @@ final class Inference {
   private final Publisher publisher;
   private final ModelCache models;
 
-  Inference(
-      WorkMethods methods, References references, Publisher publisher, ModelCache models) {
+  Inference(WorkMethods methods, References references, Publisher publisher, ModelCache models) {
     this.methods = methods;
     this.references = references;
     this.publisher = publisher;
     this.models = models;
   }
 
-  /** Streams the signals of a unit and publishes its tensors; a published unit is read, not computed. */
+  /**
+   * Streams the signals of a unit and publishes its tensors; a published unit is read, not
+   * computed.
+   */
   void extract(ExtractRequest request, Outbox<ExtractResponse> outbox) {
     String id = References.id(request.getId());
     range("count", request.getCount(), 1, MOST_EXAMPLES);
@@ -111,7 +116,12 @@ final class Inference {
     if (ids.size() != request.getCount()) {
       throw GraceException.bug(
           "%s",
-          "extract " + request.getId() + ": " + ids.size() + " signals for " + request.getCount()
+          "extract "
+              + request.getId()
+              + ": "
+              + ids.size()
+              + " signals for "
+              + request.getCount()
               + " examples");
     }
     return measures;
@@ -188,7 +198,10 @@ final class Inference {
     return List.of(result);
   }
 
-  /** If a batch fails for its data, each question is tried alone, so that one bad question costs no other. */
+  /**
+   * If a batch fails for its data, each question is tried alone, so that one bad question costs no
+   * other.
+   */
   private static List<GenerateResponse> isolate(
       LoadedModel model, List<Question> questions, int tokens) {
     try {

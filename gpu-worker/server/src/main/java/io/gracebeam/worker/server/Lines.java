@@ -10,7 +10,10 @@ final class Lines {
 
   private Lines() {}
 
-  /** The category of an error; what is not a {@link GraceException} is a bug, but for lack of memory. */
+  /**
+   * The category of an error; what is not a {@link GraceException} is a bug, but for lack of
+   * memory.
+   */
   static GraceException classify(Throwable error) {
     if (error instanceof GraceException known) {
       return known;

@@ -11,8 +11,8 @@ import java.util.function.Consumer;
 import java.util.function.Supplier;
 
 /**
- * Holds the most recently used models by digest. A model that is evicted while somebody uses it is closed when the last user
- * returns it. Two callers that ask for one model load it once.
+ * Holds the most recently used models by digest. A model that is evicted while somebody uses it is
+ * closed when the last user returns it. Two callers that ask for one model load it once.
  */
 final class ModelCache implements AutoCloseable {
 

@@ -20,9 +20,9 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Long work, one piece at a time, found by its id. A repeated submit finds the queued, running or finished operation; after
- * a restart it finds the result in the artifact store, since the id is the stage key. What failed or was cancelled may be
- * submitted again.
+ * Long work, one piece at a time, found by its id. A repeated submit finds the queued, running or
+ * finished operation; after a restart it finds the result in the artifact store, since the id is
+ * the stage key. What failed or was cancelled may be submitted again.
  */
 final class Operations implements AutoCloseable {
   private static final int MOST_REMEMBERED = 1000;
@@ -65,7 +65,8 @@ final class Operations implements AutoCloseable {
       Running old = known.get(id);
       if (old != null && !old.sameWork(request)) {
         throw GraceException.user(
-            "%s", "operation " + id + " is known with other work; an id stands for one piece of work");
+            "%s",
+            "operation " + id + " is known with other work; an id stands for one piece of work");
       }
       if (old != null && old.pending()) {
         if (!old.root().equals(root)) {
@@ -90,7 +91,7 @@ final class Operations implements AutoCloseable {
         fresh.succeed(published.get());
       } else {
         try {
-          executor.execute(() -> work(fresh));
+          executor.execute(fresh.doing(() -> work(fresh)));
         } catch (RejectedExecutionException e) {
           throw executor.isShutdown()
               ? Status.UNAVAILABLE.withDescription("the worker shuts down").asRuntimeException()
@@ -109,7 +110,9 @@ final class Operations implements AutoCloseable {
     }
   }
 
-  /** The operation with an id: one that this process knows, or a result in the worker's own store. */
+  /**
+   * The operation with an id: one that this process knows, or a result in the worker's own store.
+   */
   Running find(String id) {
     References.id(id);
     synchronized (known) {
@@ -131,6 +134,9 @@ final class Operations implements AutoCloseable {
   Operation cancel(String id) {
     Running running = find(id);
     running.cancel();
+    if (!running.pending()) {
+      executor.remove(running.task());
+    }
     return running.snapshot();
   }
 
@@ -169,8 +175,7 @@ final class Operations implements AutoCloseable {
         running.end(Operation.State.CANCELLED, "cancelled", null);
       } else {
         GraceException error = Lines.classify(e);
-        running.end(
-            Operation.State.FAILED, Lines.oneLine(error.getMessage()), error.category());
+        running.end(Operation.State.FAILED, Lines.oneLine(error.getMessage()), error.category());
       }
     }
   }

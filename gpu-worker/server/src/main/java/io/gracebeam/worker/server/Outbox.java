@@ -9,8 +9,9 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * The sending side of one server stream, for a thread that works ahead of its client: {@link #send} waits until the transport
- * takes the message, so that nothing piles up in memory behind a client that reads slowly.
+ * The sending side of one server stream, for a thread that works ahead of its client: {@link #send}
+ * waits until the transport takes the message, so that nothing piles up in memory behind a client
+ * that reads slowly.
  */
 final class Outbox<T> {
   private final ServerCallStreamObserver<T> observer;

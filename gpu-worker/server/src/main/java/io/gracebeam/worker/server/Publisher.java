@@ -11,7 +11,10 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.function.Function;
 
-/** Finds and publishes results in the artifact stores that requests name. Leaves no temporary folder behind. */
+/**
+ * Finds and publishes results in the artifact stores that requests name. Leaves no temporary folder
+ * behind.
+ */
 final class Publisher {
   private final References references;
   private final Optional<Path> fallback;
@@ -29,7 +32,8 @@ final class Publisher {
       return fallback.orElseThrow(
           () ->
               GraceException.user(
-                  "%s", "store: the request names no artifact store and the worker has none of its own"));
+                  "%s",
+                  "store: the request names no artifact store and the worker has none of its own"));
     }
     return references.path("store", store);
   }

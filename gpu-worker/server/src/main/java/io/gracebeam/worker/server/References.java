@@ -19,9 +19,10 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * Turns references of requests into paths, and trusts none: a path is absolute, normalised and inside the allowed roots; a
- * digest is computed and compared before the bytes are used. A computed digest is remembered for as long as names, sizes and
- * modification times below the path stay what they were.
+ * Turns references of requests into paths, and trusts none: a path is absolute, normalised and
+ * inside the allowed roots; a digest is computed and compared before the bytes are used. A computed
+ * digest is remembered for as long as names, sizes and modification times below the path stay what
+ * they were.
  */
 final class References {
   private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
@@ -86,7 +87,11 @@ final class References {
     Path path = path(role, ref.getUri());
     if (!SHA256.matcher(ref.getSha256()).matches()) {
       throw GraceException.user(
-          "%s", role + ": sha256 must be 64 lower-case hex digits, is '" + Lines.oneLine(ref.getSha256()) + "'");
+          "%s",
+          role
+              + ": sha256 must be 64 lower-case hex digits, is '"
+              + Lines.oneLine(ref.getSha256())
+              + "'");
     }
     if (!Files.exists(path)) {
       throw GraceException.data("%s", role + ": '" + path + "' does not exist");
@@ -116,7 +121,8 @@ final class References {
                   }))
           .digest();
     } catch (UncheckedIOException e) {
-      throw GraceException.data("%s", "'" + path + "' cannot be read: " + Lines.oneLine(e.getMessage()))
+      throw GraceException.data(
+              "%s", "'" + path + "' cannot be read: " + Lines.oneLine(e.getMessage()))
           .withCause(e);
     }
   }

@@ -23,6 +23,7 @@ final class Running implements WorkMethods.Progress {
   private final Operation.Builder state;
   private final Set<Runnable> atEnd = new LinkedHashSet<>();
   private volatile boolean cancelled;
+  private volatile Runnable task = () -> {};
   private long started;
 
   Running(OperationRequest request, Path root, WorkKind kind) {
@@ -60,10 +61,20 @@ final class Running implements WorkMethods.Progress {
     return kind;
   }
 
+  /** Keeps the task that was queued for it, so that a cancelled one gives its place back. */
+  Runnable doing(Runnable queued) {
+    task = queued;
+    return queued;
+  }
+
+  /** The task of {@link #doing}. */
+  Runnable task() {
+    return task;
+  }
+
   /** Whether a request asks for the same; where inputs lie and where results go does not count. */
   boolean sameWork(OperationRequest other) {
-    return stripped(request).equals(stripped(other))
-        && digests(request).equals(digests(other));
+    return stripped(request).equals(stripped(other)) && digests(request).equals(digests(other));
   }
 
   private static OperationRequest stripped(OperationRequest request) {
@@ -72,8 +83,7 @@ final class Running implements WorkMethods.Progress {
 
   private static Map<String, String> digests(OperationRequest request) {
     return request.getInputsMap().entrySet().stream()
-        .collect(
-            Collectors.toMap(Map.Entry::getKey, entry -> digest(entry.getValue())));
+        .collect(Collectors.toMap(Map.Entry::getKey, entry -> digest(entry.getValue())));
   }
 
   private static String digest(ArtifactRef ref) {

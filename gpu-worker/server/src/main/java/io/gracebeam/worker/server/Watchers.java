@@ -8,8 +8,8 @@ import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Streams progress: the state at once, changes at most four times a second, the final state always. A client that does not
- * read misses changes in between; nothing is kept for it.
+ * Streams progress: the state at once, changes at most four times a second, the final state always.
+ * A client that does not read misses changes in between; nothing is kept for it.
  */
 final class Watchers implements AutoCloseable {
   private static final long PERIOD_MILLIS = 250;

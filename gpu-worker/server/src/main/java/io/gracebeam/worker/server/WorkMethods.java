@@ -13,15 +13,17 @@ import java.util.function.Consumer;
 
 /**
  * What the services need from the numerical side. Implementations throw {@link
- * io.gracebeam.proto.error.GraceException} with the category that decides who acts; anything else that they throw counts as
- * a bug.
+ * io.gracebeam.proto.error.GraceException} with the category that decides who acts; anything else
+ * that they throw counts as a bug.
  */
 public interface WorkMethods extends AutoCloseable {
 
   /** Names the engine for handshake and manifests. */
   EngineFacts facts();
 
-  /** Operation kinds that this worker can run, named as the fields of {@code OperationRequest.work}. */
+  /**
+   * Operation kinds that this worker can run, named as the fields of {@code OperationRequest.work}.
+   */
   List<String> capabilities();
 
   /**
@@ -38,7 +40,8 @@ public interface WorkMethods extends AutoCloseable {
    * @param request the unit; its references are verified
    * @param dataset verified dataset folder
    * @param out fresh empty folder
-   * @param sink takes one signal per requested example, in order, bad examples included with their error
+   * @param sink takes one signal per requested example, in order, bad examples included with their
+   *     error
    * @return small facts for the manifest, such as bytes per token; equal in every correct run
    */
   Map<String, Double> extract(
@@ -66,8 +69,8 @@ public interface WorkMethods extends AutoCloseable {
   /** A model in memory. Closed by the cache that loaded it, when the last user has returned it. */
   interface LoadedModel extends AutoCloseable {
     /**
-     * Greedy answers, one per question and in the same order. A bad question has {@code error} set; the others are answered
-     * as if it were not there.
+     * Greedy answers, one per question and in the same order. A bad question has {@code error} set;
+     * the others are answered as if it were not there.
      */
     List<GenerateResponse> answer(List<Question> questions, int maxNewTokens);
 

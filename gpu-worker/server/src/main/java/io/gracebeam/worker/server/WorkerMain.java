@@ -12,7 +12,9 @@ import java.util.List;
 import java.util.Optional;
 import java.util.function.Function;
 
-/** The worker as a process: {@code grace worker --port 7070 --threads 2 --device cpu --store /path}. */
+/**
+ * The worker as a process: {@code grace worker --port 7070 --threads 2 --device cpu --store /path}.
+ */
 public final class WorkerMain {
   private static final String USAGE =
       """
@@ -144,7 +146,8 @@ public final class WorkerMain {
     try {
       return InetAddress.getByName(host).isLoopbackAddress();
     } catch (UnknownHostException e) {
-      throw GraceException.user("--host: '%s' is not an address of this machine", host).withCause(e);
+      throw GraceException.user("--host: '%s' is not an address of this machine", host)
+          .withCause(e);
     }
   }
 }

@@ -20,8 +20,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * A worker: the services over gRPC and netty, with everything that they hold. Binds loopback unless the settings say
- * otherwise. Health has an entry "" for the worker and one per loaded model's digest.
+ * A worker: the services over gRPC and netty, with everything that they hold. Binds loopback unless
+ * the settings say otherwise. Health has an entry "" for the worker and one per loaded model's
+ * digest.
  */
 public final class WorkerServer implements EmbeddedWorker {
   private static final int HANDLERS = 4;
@@ -115,15 +116,18 @@ public final class WorkerServer implements EmbeddedWorker {
     server.awaitTermination();
   }
 
-  /** Ends at once, as far as clients can see: connections break in the middle of their calls. For tests of clients. */
+  /**
+   * Ends at once, as far as clients can see: connections break in the middle of their calls. For
+   * tests of clients.
+   */
   public void crash() {
     server.shutdownNow();
     close(Duration.ZERO);
   }
 
   /**
-   * Drains and stops: health says NOT_SERVING, no new calls, operations are cancelled, calls get the settings' grace to end.
-   * A second call does nothing.
+   * Drains and stops: health says NOT_SERVING, no new calls, operations are cancelled, calls get
+   * the settings' grace to end. A second call does nothing.
    */
   @Override
   public void close() {
@@ -154,7 +158,8 @@ public final class WorkerServer implements EmbeddedWorker {
     handlers.shutdown();
     acceptor.shutdownGracefully(0, 1, TimeUnit.SECONDS);
     transport.shutdownGracefully(0, 1, TimeUnit.SECONDS);
-    if (idle) { // work that did not stop still uses models and engine; freeing them would crash the process
+    if (idle) { // work that did not stop still uses models and engine; freeing them would crash the
+      // process
       models.close();
       methods.close();
     }

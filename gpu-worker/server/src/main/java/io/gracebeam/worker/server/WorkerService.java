@@ -20,7 +20,10 @@ import io.grpc.stub.StreamObserver;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 
-/** The service of {@code worker.proto}. Handlers only check, admit and hand over; work runs on threads of the admission. */
+/**
+ * The service of {@code worker.proto}. Handlers only check, admit and hand over; work runs on
+ * threads of the admission.
+ */
 final class WorkerService extends WorkerGrpc.WorkerImplBase {
   private final WorkMethods methods;
   private final WorkerSettings settings;
@@ -104,8 +107,7 @@ final class WorkerService extends WorkerGrpc.WorkerImplBase {
   }
 
   private <T> void stream(StreamObserver<T> observer, Consumer<Outbox<T>> work) {
-    Outbox<T> outbox =
-        new Outbox<>((ServerCallStreamObserver<T>) observer, settings.stall());
+    Outbox<T> outbox = new Outbox<>((ServerCallStreamObserver<T>) observer, settings.stall());
     try {
       admission.admit(
           () -> {

@@ -8,7 +8,8 @@ import java.util.Optional;
 /**
  * How a worker listens and what it admits.
  *
- * @param host address to bind; loopback unless a person says otherwise, since the transport is not encrypted
+ * @param host address to bind; loopback unless a person says otherwise, since the transport is not
+ *     encrypted
  * @param port 0: any free port
  * @param maxInboundBytes longest message that is accepted, after decompression
  * @param maxConcurrentCalls per connection

@@ -222,8 +222,7 @@ class InferenceTest {
             folder,
             WorkerSettings.defaults().waiting(Duration.ofMillis(300), Duration.ofSeconds(5)),
             methods)) {
-      Question big =
-          Question.newBuilder().setId("big").setPrompt("x".repeat(60_000)).build();
+      Question big = Question.newBuilder().setId("big").setPrompt("x".repeat(60_000)).build();
       GenerateRequest.Builder flood = ask(worker);
       for (int i = 0; i < 100; i++) {
         flood.addQuestions(big);

@@ -150,7 +150,8 @@ class OperationsTest {
       worker.timed().submit(worker.train("key-1"));
       Operation failed = worker.last("key-1");
       assertThat(failed.getErrorCategory()).isEqualTo("user");
-      assertThat(failed.getMessage()).isEqualTo("group size 48 does not divide 64; allowed: divisors");
+      assertThat(failed.getMessage())
+          .isEqualTo("group size 48 does not divide 64; allowed: divisors");
     }
   }
 
@@ -171,8 +172,7 @@ class OperationsTest {
       worker.timed().submit(worker.train("runs"));
       worker.timed().submit(worker.train("waits"));
       running.await();
-      Operation waiting =
-          worker.timed().cancel(CancelRequest.newBuilder().setId("waits").build());
+      Operation waiting = worker.timed().cancel(CancelRequest.newBuilder().setId("waits").build());
       assertThat(waiting.getState()).isEqualTo(State.CANCELLED);
       worker.timed().cancel(CancelRequest.newBuilder().setId("runs").build());
       assertThat(worker.last("runs").getState()).isEqualTo(State.CANCELLED);
@@ -209,6 +209,26 @@ class OperationsTest {
       assertThat(worker.last("b").getState()).isEqualTo(State.SUCCEEDED);
       worker.timed().submit(worker.train("c"));
       assertThat(worker.last("c").getState()).isEqualTo(State.SUCCEEDED);
+    }
+  }
+
+  @Test
+  void cancelledOperationGivesItsPlaceInTheQueueBack() {
+    CountDownLatch go = new CountDownLatch(1);
+    ScriptedMethods methods =
+        new ScriptedMethods().inOperation((request, out, progress) -> await(go));
+    try (Loopback worker =
+        new Loopback(folder, WorkerSettings.defaults().admitting(4, 1), methods)) {
+      worker.timed().submit(worker.train("a"));
+      while (methods.operations() == 0) {
+        Thread.onSpinWait();
+      }
+      worker.timed().submit(worker.train("b"));
+      worker.timed().cancel(CancelRequest.newBuilder().setId("b").build());
+      worker.timed().submit(worker.train("c"));
+      go.countDown();
+      assertThat(worker.last("c").getState()).isEqualTo(State.SUCCEEDED);
+      assertThat(worker.last("b").getState()).isEqualTo(State.CANCELLED);
     }
   }
 
@@ -287,11 +307,7 @@ class OperationsTest {
   void unknownOperationIsNotFound() {
     try (Loopback worker = new Loopback(folder)) {
       assertThatThrownBy(
-              () ->
-                  worker
-                      .timed()
-                      .watch(WatchRequest.newBuilder().setId("never").build())
-                      .next())
+              () -> worker.timed().watch(WatchRequest.newBuilder().setId("never").build()).next())
           .isInstanceOfSatisfying(
               StatusRuntimeException.class,
               e -> assertThat(e.getStatus().getCode()).isEqualTo(Status.Code.NOT_FOUND));

@@ -122,8 +122,7 @@ class WorkerServerTest {
       worker.timed().submit(worker.train("good"));
       assertThat(worker.last("good").getState()).isEqualTo(State.SUCCEEDED);
       for (Path bad : List.of(outside, inside.resolve("link"), inside.resolve("link/new"))) {
-        OperationRequest request =
-            worker.train("bad").toBuilder().setStore(bad.toString()).build();
+        OperationRequest request = worker.train("bad").toBuilder().setStore(bad.toString()).build();
         assertThatThrownBy(() -> worker.timed().submit(request))
             .hasMessageContaining("outside the folders");
       }
@@ -143,8 +142,7 @@ class WorkerServerTest {
         assertThat(stub.handshake(hello).getEngine()).isEqualTo("scripted");
         assertThat(faulty.calls("Handshake")).isEqualTo(2);
         faulty.delay("Handshake", Duration.ofMillis(400));
-        assertThatThrownBy(
-                () -> stub.withDeadlineAfter(50, TimeUnit.MILLISECONDS).handshake(hello))
+        assertThatThrownBy(() -> stub.withDeadlineAfter(50, TimeUnit.MILLISECONDS).handshake(hello))
             .hasMessageContaining("DEADLINE_EXCEEDED");
         faulty.delay("Handshake", Duration.ZERO).crashAfter("Handshake", 0);
         assertThatThrownBy(() -> stub.withDeadlineAfter(20, TimeUnit.SECONDS).handshake(hello))
@@ -175,7 +173,9 @@ class WorkerServerTest {
             System.err)) {
       assertThat(out.toString(StandardCharsets.UTF_8).strip())
           .matches(
-              "grace worker listening on 127\\.0\\.0\\.1:" + worker.port() + " build \\S+ engine scripted");
+              "grace worker listening on 127\\.0\\.0\\.1:"
+                  + worker.port()
+                  + " build \\S+ engine scripted");
     }
     assertThatThrownBy(() -> WorkerMain.parse("--port", "http")).hasMessageContaining("0..65535");
     assertThatThrownBy(() -> WorkerMain.parse("--prot", "1")).hasMessageContaining("--prot");

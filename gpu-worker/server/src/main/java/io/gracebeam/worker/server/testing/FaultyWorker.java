@@ -17,8 +17,9 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
- * A real worker on the loopback address that misbehaves on demand: answers with a status, answers late, or breaks its
- * connections in the middle of a stream. Methods are named as in {@code worker.proto}, without package: "Generate".
+ * A real worker on the loopback address that misbehaves on demand: answers with a status, answers
+ * late, or breaks its connections in the middle of a stream. Methods are named as in {@code
+ * worker.proto}, without package: "Generate".
  */
 public final class FaultyWorker implements EmbeddedWorker {
 

@@ -20,8 +20,9 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 
 /**
- * Work without an engine: deterministic files and answers, made from the request alone. An operation writes its seed, its kind
- * and the sorted names of its inputs to {@code result.txt}; an answer is the prompt in upper case.
+ * Work without an engine: deterministic files and answers, made from the request alone. An
+ * operation writes its seed, its kind and the sorted names of its inputs to {@code result.txt}; an
+ * answer is the prompt in upper case.
  */
 public final class ScriptedMethods implements WorkMethods {
 
@@ -96,7 +97,8 @@ public final class ScriptedMethods implements WorkMethods {
         beforeAnswer.run();
         List<GenerateResponse> answers = new ArrayList<>();
         for (Question question : questions) {
-          if (!question.getImage().isEmpty() && !Files.isRegularFile(Path.of(question.getImage()))) {
+          if (!question.getImage().isEmpty()
+              && !Files.isRegularFile(Path.of(question.getImage()))) {
             throw GraceException.data("image '%s' does not exist", question.getImage());
           }
           answers.add(

@@ -1,4 +1,5 @@
 /**
- * Published doubles: a worker that fails on demand and work that needs no engine. For tests of clients and pipelines.
+ * Published doubles: a worker that fails on demand and work that needs no engine. For tests of
+ * clients and pipelines.
  */
 package io.gracebeam.worker.server.testing;

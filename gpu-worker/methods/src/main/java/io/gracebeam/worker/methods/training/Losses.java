@@ -1,0 +1,209 @@
+package io.gracebeam.worker.methods.training;
+
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.Grace;
+import io.gracebeam.proto.v1.Variant;
+import io.gracebeam.worker.kernels.CrossEntropy;
+import io.gracebeam.worker.kernels.GatedDkd;
+import io.gracebeam.worker.kernels.Rcka;
+import io.gracebeam.worker.kernels.TeacherRows;
+import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.signals.Signals;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The total loss CE + beta GDKD + omega RCKA (GRACE, arXiv 2601.22709, eq. 21) of a batch that is
+ * computed in micro-batches. All means are over the whole batch: CE over its supervised tokens,
+ * GDKD weighted by the gates of all of them, RCKA over its images.
+ */
+final class Losses {
+  /** Sums over the batch. */
+  static final class Total {
+    double ce;
+    double gdkd;
+    double rcka;
+  }
+
+  private final GatedDkd.Options options;
+  private final SignalHeader shape;
+  private final boolean rcka;
+
+  /** Losses of a variant; {@code shape} is null without a teacher. */
+  Losses(Variant variant, Grace grace, SignalHeader shape) {
+    GatedDkd.Mode mode =
+        switch (variant.getDistillation()) {
+          case "", "none" -> null;
+          case "kd" -> GatedDkd.Mode.KD;
+          case "dkd" -> GatedDkd.Mode.DKD;
+          default ->
+              throw GraceException.user(
+                  "variant %s: distillation '%s'; allowed are none, kd, dkd",
+                  variant.getName(), variant.getDistillation());
+        };
+    this.options =
+        mode == null
+            ? null
+            : new GatedDkd.Options(
+                mode,
+                variant.getGate(),
+                grace.getTemperature(),
+                grace.getAlpha(),
+                grace.getBetaDkd());
+    this.rcka = variant.getRcka();
+    this.shape = shape;
+  }
+
+  boolean distils() {
+    return options != null;
+  }
+
+  boolean relates() {
+    return rcka;
+  }
+
+  boolean needsTeacher() {
+    return options != null || rcka;
+  }
+
+  /** Normalisers of a batch. */
+  record Norms(int tokens, double gates, int images) {}
+
+  /** Sums what the means are divided by; signals is empty without a teacher. */
+  Norms norms(List<Item> items, List<Signals> signals) {
+    int tokens = 0;
+    for (Item i : items) {
+      tokens += i.targets().length;
+    }
+    double gates = 0;
+    int images = 0;
+    for (Signals s : signals) {
+      images++;
+      if (options != null) {
+        gates += gates(s);
+      }
+    }
+    return new Norms(tokens, gates, images);
+  }
+
+  private double gates(Signals s) {
+    if (!options.gate()) {
+      return s.tokens();
+    }
+    double out = 0;
+    for (float h : s.entropy()) {
+      out += GatedDkd.gate(h, shape.vocab());
+    }
+    return out;
+  }
+
+  /**
+   * Adds the losses of a micro-batch to the total.
+   *
+   * @param logits [rows, vocab]
+   * @return gradient of CE + beta GDKD by the logits
+   */
+  float[] logits(
+      float[] logits,
+      int vocab,
+      List<Item> items,
+      List<Signals> signals,
+      Norms norms,
+      double beta,
+      Total total) {
+    int[] targets =
+        items.stream().flatMapToInt(i -> java.util.Arrays.stream(i.targets())).toArray();
+    int rows = targets.length;
+    CrossEntropy.Result ce = CrossEntropy.apply(logits, rows, vocab, targets);
+    double share = (double) rows / norms.tokens();
+    total.ce += ce.loss() * share;
+    float[] d = ce.dLogits();
+    for (int i = 0; i < d.length; i++) {
+      d[i] = (float) (d[i] * share);
+    }
+    if (options != null) {
+      GatedDkd.Result kd =
+          GatedDkd.apply(logits, rows, vocab, teacher(signals, rows), targets, options);
+      double own = 0;
+      for (double g : kd.gates()) {
+        own += g;
+      }
+      double part = own / norms.gates();
+      total.gdkd += kd.loss() * part;
+      double scale = beta * part;
+      for (int i = 0; i < d.length; i++) {
+        d[i] += (float) (scale * kd.dLogits()[i]);
+      }
+    }
+    return d;
+  }
+
+  /**
+   * Adds the relational losses of a micro-batch to the total.
+   *
+   * @param states student states at the visual positions, [B, n, d]
+   * @return gradient of weight times RCKA by the states
+   */
+  float[] states(
+      float[] states,
+      int n,
+      int width,
+      List<Signals> signals,
+      Norms norms,
+      double weight,
+      Total total) {
+    float[] out = new float[states.length];
+    int size = n * width;
+    for (int i = 0; i < signals.size(); i++) {
+      float[] own = java.util.Arrays.copyOfRange(states, i * size, (i + 1) * size);
+      Rcka.Result r = Rcka.apply(signals.get(i).gram(), own, n, width);
+      total.rcka += r.loss() / norms.images();
+      double scale = weight / norms.images();
+      for (int j = 0; j < size; j++) {
+        out[i * size + j] = (float) (scale * r.dV()[j]);
+      }
+    }
+    return out;
+  }
+
+  private TeacherRows teacher(List<Signals> signals, int rows) {
+    List<float[]> logits = new ArrayList<>();
+    signals.forEach(s -> logits.add(s.logits()));
+    if (shape.form() != SignalHeader.Form.TOP_K) {
+      return TeacherRows.full(concat(logits), rows, shape.vocab());
+    }
+    int[] ids = signals.stream().flatMapToInt(s -> java.util.Arrays.stream(s.ids())).toArray();
+    return TeacherRows.topK(
+        rows,
+        shape.vocab(),
+        shape.k(),
+        ids,
+        concat(logits),
+        shape.temperature(),
+        doubles(signals.stream().map(Signals::entropy).toList(), rows),
+        doubles(signals.stream().map(Signals::targetLogProb).toList(), rows),
+        doubles(signals.stream().map(Signals::logSumExp).toList(), rows),
+        doubles(signals.stream().map(Signals::nonTargetLogSumExp).toList(), rows));
+  }
+
+  private static float[] concat(List<float[]> parts) {
+    float[] out = new float[parts.stream().mapToInt(p -> p.length).sum()];
+    int at = 0;
+    for (float[] p : parts) {
+      System.arraycopy(p, 0, out, at, p.length);
+      at += p.length;
+    }
+    return out;
+  }
+
+  private static double[] doubles(List<float[]> parts, int rows) {
+    double[] out = new double[rows];
+    int at = 0;
+    for (float[] p : parts) {
+      for (float v : p) {
+        out[at++] = v;
+      }
+    }
+    return out;
+  }
+}

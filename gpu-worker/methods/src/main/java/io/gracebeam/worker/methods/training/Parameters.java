@@ -1,0 +1,247 @@
+package io.gracebeam.worker.methods.training;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDScope;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.Training;
+import io.gracebeam.worker.kernels.AdamW;
+import io.gracebeam.worker.kernels.LogScaleQuantizer;
+import io.gracebeam.worker.kernels.LsqGradient;
+import io.gracebeam.worker.kernels.QuantSpec;
+import io.gracebeam.worker.methods.checkpoint.Tensor;
+import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+
+/**
+ * The trainable values: latent float32 masters W, log-scales theta, AdamW moments. The engine's
+ * arrays hold the quantised weights and are the leaves of the backward pass; after it, one
+ * straight-through step takes their gradients to W and theta.
+ */
+final class Parameters {
+  static final String THETA = "theta.";
+  private static final String M = "m.";
+  private static final String V = "v.";
+  private static final double EPS = 1e-8;
+
+  private static final class Slot {
+    final String name;
+    final NDArray array;
+    final int rows;
+    final int cols;
+    final boolean matrix;
+    final float[] w;
+    final float[] m;
+    final float[] v;
+    float[] g;
+    QuantSpec spec;
+    float[] theta;
+    float[] thetaM;
+    float[] thetaV;
+    float[] dTheta;
+    float[] quantized;
+
+    Slot(String name, NDArray array) {
+      this.name = name;
+      this.array = array;
+      long[] shape = array.getShape().getShape();
+      this.rows = (int) shape[0];
+      this.cols = (int) (array.size() / shape[0]);
+      this.matrix = shape.length > 1;
+      this.w = array.toFloatArray();
+      this.m = new float[w.length];
+      this.v = new float[w.length];
+    }
+  }
+
+  private final List<Slot> slots = new ArrayList<>();
+
+  /**
+   * Takes the arrays' values as latent weights and asks the engine for their gradients. Order of
+   * the map = order of all sums.
+   */
+  Parameters(Map<String, NDArray> trainable) {
+    trainable.forEach(
+        (name, array) -> {
+          slots.add(new Slot(name, array));
+          array.setRequiresGradient(true);
+        });
+  }
+
+  /**
+   * Turns quantisation on for some weights, with scales from the MSE search.
+   *
+   * @throws GraceException user, if the group size does not divide the input width of a weight
+   */
+  void quantize(List<String> names, int bits, int groupSize, boolean perTensor) {
+    for (Slot s : slots) {
+      if (names.contains(s.name)) {
+        s.spec = spec(s.name, s.rows, s.cols, bits, groupSize, perTensor);
+        s.theta = LogScaleQuantizer.searchLogScales(s.w, s.rows, s.cols, s.spec);
+        s.thetaM = new float[s.theta.length];
+        s.thetaV = new float[s.theta.length];
+        s.dTheta = new float[s.theta.length];
+        s.quantized = new float[s.w.length];
+      }
+    }
+  }
+
+  /** The quantiser of one weight; a group size that does not divide is refused. */
+  static QuantSpec spec(
+      String name, int rows, int cols, int bits, int groupSize, boolean perTensor) {
+    if (!perTensor && groupSize != -1 && (groupSize < 1 || cols % groupSize != 0)) {
+      throw GraceException.user(
+          "quantization.group_size %d does not divide the input width %d of %s; allowed are its divisors, or -1 for one group per row",
+          groupSize, cols, name);
+    }
+    return QuantSpec.of(bits, groupSize, perTensor, rows, cols);
+  }
+
+  /** Writes the (quantised) weights into the engine's arrays. */
+  void write() {
+    for (Slot s : slots) {
+      float[] values = s.w;
+      if (s.spec != null) {
+        LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
+        values = s.quantized;
+      }
+      s.array.set(FloatBuffer.wrap(values));
+    }
+  }
+
+  /**
+   * Reads and clears the accumulated gradients, clips their global norm, and steps.
+   *
+   * @param number optimiser step, from 1
+   * @param where names step and examples in the error
+   * @return the norm before clipping
+   * @throws GraceException data, if the norm is not finite
+   */
+  double step(Training t, double rate, int number, String where) {
+    double square = gradients();
+    double norm = Math.sqrt(square);
+    if (!Double.isFinite(norm)) {
+      throw GraceException.data("%s: the gradient is not finite", where);
+    }
+    float scale =
+        t.getClipNorm() > 0 && norm > t.getClipNorm() ? (float) (t.getClipNorm() / norm) : 1f;
+    double b1 = t.getBeta1();
+    double b2 = t.getBeta2();
+    for (Slot s : slots) {
+      AdamW.step(
+          s.w, s.g, s.m, s.v, rate, b1, b2, EPS, s.matrix ? t.getWeightDecay() : 0, number, scale);
+      if (s.spec != null) {
+        AdamW.step(
+            s.theta,
+            s.dTheta,
+            s.thetaM,
+            s.thetaV,
+            rate * t.getScaleRateFactor(),
+            b1,
+            b2,
+            EPS,
+            0,
+            number,
+            scale);
+      }
+      s.g = null;
+    }
+    return norm;
+  }
+
+  /** Straight-through gradients into the slots; the sum of their squares. */
+  double gradients() {
+    double square = 0;
+    try (NDScope scope = new NDScope()) {
+      scope.suppressNotUsedWarning();
+      for (Slot s : slots) {
+        NDArray gradient = s.array.getGradient();
+        s.g = gradient.toFloatArray();
+        gradient.set(FloatBuffer.wrap(new float[s.w.length]));
+        double own = squares(s.g);
+        if (Double.isFinite(own) && s.spec != null) {
+          LsqGradient.apply(s.w, s.theta, s.g, s.rows, s.cols, s.spec, s.g, s.dTheta);
+          own = squares(s.g) + squares(s.dTheta);
+        }
+        square += own;
+      }
+    }
+    return square;
+  }
+
+  /** Gradient of a weight after {@link #gradients}; for tests. */
+  float[] gradient(String name) {
+    return slot(name).g;
+  }
+
+  /** Log-scale gradient of a weight after {@link #gradients}; for tests. */
+  float[] thetaGradient(String name) {
+    return slot(name).dTheta;
+  }
+
+  /** Latent weight, live. */
+  float[] latent(String name) {
+    return slot(name).w;
+  }
+
+  /** Log-scales, live; null if not quantised. */
+  float[] theta(String name) {
+    return slot(name).theta;
+  }
+
+  private Slot slot(String name) {
+    return slots.stream().filter(s -> s.name.equals(name)).findFirst().orElseThrow();
+  }
+
+  /** Copies latent weights over the model's tensors of the same name. */
+  void latentInto(SortedMap<String, Tensor> tensors) {
+    for (Slot s : slots) {
+      tensors.put(s.name, Tensor.of(s.array.getShape().getShape(), s.w));
+    }
+  }
+
+  /** Moments and log-scales by name. */
+  SortedMap<String, float[]> state() {
+    SortedMap<String, float[]> out = new TreeMap<>();
+    for (Slot s : slots) {
+      out.put(M + s.name, s.m);
+      out.put(V + s.name, s.v);
+      if (s.spec != null) {
+        out.put(THETA + s.name, s.theta);
+        out.put(M + THETA + s.name, s.thetaM);
+        out.put(V + THETA + s.name, s.thetaV);
+      }
+    }
+    return out;
+  }
+
+  /**
+   * Takes moments and log-scales from a state.
+   *
+   * @throws GraceException data, if a tensor is missing or has another length
+   */
+  void restore(SortedMap<String, float[]> state) {
+    SortedMap<String, float[]> own = state();
+    own.forEach(
+        (name, to) -> {
+          float[] from = state.get(name);
+          if (from == null || from.length != to.length) {
+            throw GraceException.data(
+                "optimiser state: %s has %s values; this training calls for %d",
+                name, from == null ? "no" : Integer.toString(from.length), to.length);
+          }
+          System.arraycopy(from, 0, to, 0, to.length);
+        });
+  }
+
+  private static double squares(float[] g) {
+    double out = 0;
+    for (float v : g) {
+      out += (double) v * v;
+    }
+    return out;
+  }
+}

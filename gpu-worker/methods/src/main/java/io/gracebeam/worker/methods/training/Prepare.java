@@ -1,0 +1,204 @@
+package io.gracebeam.worker.methods.training;
+
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.Grace;
+import io.gracebeam.proto.v1.PrepareWork;
+import io.gracebeam.proto.v1.Training;
+import io.gracebeam.proto.v1.Variant;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.methods.data.Dataset;
+import io.gracebeam.worker.methods.data.Hash;
+import io.gracebeam.worker.methods.image.ImageProcessor;
+import io.gracebeam.worker.methods.model.LlavaConfig;
+import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.text.WordTokenizerBuilder;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+
+/**
+ * Makes a starting model from nothing but a dataset: tokenizer, random weights, vision tower,
+ * instruction training.
+ */
+public final class Prepare {
+  private Prepare() {}
+
+  /**
+   * Runs the work; {@code outDir} becomes a Hugging Face folder with a {@code curves.json} beside
+   * the weights.
+   *
+   * @return measures: final losses, number of parameters, examples left out
+   */
+  public static SortedMap<String, Double> run(
+      EngineHandle engine,
+      PrepareWork work,
+      Path dataset,
+      long seed,
+      Path outDir,
+      Progress progress) {
+    Dataset data = Dataset.open(dataset);
+    Files2.folder(outDir);
+    List<String> texts = new ArrayList<>();
+    for (Dataset.Example e : data.examples()) {
+      for (Dataset.Exchange x : e.exchanges()) {
+        texts.add(x.question());
+        texts.add(x.answer());
+      }
+    }
+    WordTokenizerBuilder.write(outDir, texts);
+    ImageProcessor.writeConfig(outDir, work.getShape().getImageSize());
+    LlavaConfig config = Vocabulary.read(outDir).config(work.getShape());
+    Curves curves = new Curves();
+    try (LlavaModel model = LlavaModel.create(engine, config, initial(config, seed))) {
+      BatchMaker maker = new BatchMaker(data, outDir, config);
+      if (work.getTower().getSteps() > 0) {
+        TowerTrainer.run(
+            engine,
+            model,
+            data,
+            maker,
+            work.getTower(),
+            seed,
+            curves,
+            part(progress, 0, share(work)));
+      }
+      Parameters parameters =
+          instruct(
+              engine,
+              model,
+              data,
+              maker,
+              work.getInstruction(),
+              seed,
+              curves,
+              part(progress, share(work), 1));
+      StudentTrainer.writeModel(model, parameters, outDir, outDir);
+      curves.write(outDir);
+      SortedMap<String, Double> out = new TreeMap<>();
+      out.put("final.ce", curves.last("ce"));
+      out.put(
+          "parameters",
+          (double) model.parameters().values().stream().mapToLong(a -> a.size()).sum());
+      out.put("badExamples", (double) maker.bad().size());
+      out.put("vocabulary", (double) config.vocab());
+      out.values().removeIf(v -> v.isNaN());
+      return out;
+    }
+  }
+
+  private static Parameters instruct(
+      EngineHandle engine,
+      LlavaModel model,
+      Dataset data,
+      BatchMaker maker,
+      Training t,
+      long seed,
+      Curves curves,
+      Progress progress) {
+    Parameters parameters = new Parameters(StudentTrainer.trainable(model, t.getTrainVision()));
+    Losses losses = new Losses(Variant.getDefaultInstance(), Grace.getDefaultInstance(), null);
+    Stepper stepper = new Stepper(engine, model, maker, losses, null, parameters);
+    int[] all = data.shard(0, 1);
+    long order = Hash.key(seed, "order");
+    for (int step = 0; step < t.getSteps(); step++) {
+      if (progress.cancelled()) {
+        throw GraceException.worker("instruction training was cancelled at step %d", step);
+      }
+      double rate = Schedule.rate(t, step, t.getSteps());
+      Losses.Total loss =
+          stepper.step(
+              Dataset.batch(all, t.getBatchExamples(), order, step),
+              t,
+              rate,
+              step + 1,
+              new Stepper.Weights(0, 0, "step " + (step + 1)));
+      Map<String, Double> row = new TreeMap<>();
+      row.put("step", step + 1.0);
+      row.put("ce", loss.ce);
+      row.put("total", loss.ce);
+      row.put("lr", rate);
+      curves.add(row);
+      progress.report(
+          (step + 1.0) / t.getSteps(),
+          "instruction training: step %d of %d, loss %.3f"
+              .formatted(step + 1, t.getSteps(), loss.ce));
+    }
+    return parameters;
+  }
+
+  /**
+   * Random start: matrices normal with deviation 1 / sqrt(inputs), those that write into a residual
+   * stream divided by sqrt(2 layers) (Radford et al. 2019), embeddings and head 0.02, norms 1,
+   * biases 0. Each value depends on seed, name and index only.
+   */
+  static Map<String, float[]> initial(LlavaConfig config, long seed) {
+    Map<String, float[]> out = new HashMap<>();
+    config
+        .parameterShapes()
+        .forEach(
+            (name, shape) -> {
+              long size = 1;
+              for (long d : shape) {
+                size *= d;
+              }
+              float[] v = new float[Math.toIntExact(size)];
+              if (name.endsWith(".bias")) {
+                out.put(name, v);
+                return;
+              }
+              if (shape.length == 1 && !name.endsWith("class_embedding")) {
+                java.util.Arrays.fill(v, 1f);
+                out.put(name, v);
+                return;
+              }
+              double deviation = deviation(name, size / shape[0], config);
+              long key = Hash.key(seed, name);
+              for (int i = 0; i < v.length; i++) {
+                v[i] = (float) (deviation * Hash.gaussian(key, i));
+              }
+              out.put(name, v);
+            });
+    return out;
+  }
+
+  private static double deviation(String name, long inputs, LlavaConfig config) {
+    if (name.contains("embedding.weight") && !name.contains("patch")
+        || name.contains("embed_tokens")
+        || name.contains("lm_head")
+        || name.endsWith("class_embedding")) {
+      return 0.02;
+    }
+    double d = 1 / Math.sqrt(inputs);
+    if (name.contains("o_proj") || name.contains("down_proj")) {
+      return d / Math.sqrt(2.0 * config.text().layers());
+    }
+    if (name.contains("out_proj") || name.contains("fc2")) {
+      return d / Math.sqrt(2.0 * config.vision().layers());
+    }
+    return d;
+  }
+
+  private static double share(PrepareWork work) {
+    double tower = (double) work.getTower().getSteps() * work.getTower().getBatchExamples();
+    double rest = 2.0 * work.getInstruction().getSteps() * work.getInstruction().getBatchExamples();
+    return tower + rest == 0 ? 0 : tower / (tower + rest);
+  }
+
+  private static Progress part(Progress p, double from, double to) {
+    return new Progress() {
+      @Override
+      public void report(double fraction, String what) {
+        p.report(from + (to - from) * fraction, what);
+      }
+
+      @Override
+      public boolean cancelled() {
+        return p.cancelled();
+      }
+    };
+  }
+}

@@ -1,0 +1,169 @@
+package io.gracebeam.worker.methods.training;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.NDScope;
+import ai.djl.training.GradientCollector;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.Training;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.methods.model.Forward;
+import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.signals.SignalReader;
+import io.gracebeam.worker.methods.signals.Signals;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * One optimiser step. The loss kernels give gradients by logits and visual states in closed form;
+ * the scalar (logits * dLogits).sum() + (states * dStates).sum() carries them into the engine's
+ * backward pass. Micro-batches are run in the batch's order, one after another.
+ */
+final class Stepper {
+  /** Loss weights of the step, and its name for errors. */
+  record Weights(double beta, double omega, String where) {}
+
+  private final EngineHandle engine;
+  private final LlavaModel model;
+  private final BatchMaker maker;
+  private final Losses losses;
+  private final SignalReader signals;
+  private final Parameters parameters;
+
+  Stepper(
+      EngineHandle engine,
+      LlavaModel model,
+      BatchMaker maker,
+      Losses losses,
+      SignalReader signals,
+      Parameters parameters) {
+    this.engine = engine;
+    this.model = model;
+    this.maker = maker;
+    this.losses = losses;
+    this.signals = signals;
+    this.parameters = parameters;
+  }
+
+  /** Writes the quantised weights, accumulates the gradients of a batch, and steps. */
+  Losses.Total step(int[] batch, Training training, double rate, int number, Weights weights) {
+    parameters.write();
+    Losses.Total total = accumulate(batch, training.getMicroBatchExamples(), weights);
+    parameters.step(training, rate, number, weights.where() + " (examples " + names(batch) + ")");
+    return total;
+  }
+
+  /** Accumulates the gradients of a batch in the engine; returns its losses. */
+  Losses.Total accumulate(int[] batch, int microBatch, Weights weights) {
+    List<Integer> good = new ArrayList<>();
+    for (int i : batch) {
+      if (maker.usable(i) && (signals == null || signals.get(i).error() == null)) {
+        good.add(i);
+      }
+    }
+    if (good.isEmpty()) {
+      throw GraceException.data(
+          "%s: no usable example among %s: %s",
+          weights.where(), names(batch), maker.bad().getOrDefault(batch[0], "no teacher signals"));
+    }
+    List<Item> items = new ArrayList<>();
+    List<Signals> teacher = new ArrayList<>();
+    for (int i : good) {
+      items.add(maker.item(i));
+      if (signals != null) {
+        teacher.add(teacherOf(i, items.getLast()));
+      }
+    }
+    Losses.Norms norms = losses.norms(items, teacher);
+    Losses.Total total = new Losses.Total();
+    int micro = microBatch < 1 ? good.size() : microBatch;
+    try (GradientCollector collector = engine.engine().newGradientCollector()) {
+      for (int at = 0; at < good.size(); at += micro) {
+        int end = Math.min(good.size(), at + micro);
+        int[] indices = good.subList(at, end).stream().mapToInt(Integer::intValue).toArray();
+        micro(
+            collector,
+            indices,
+            items.subList(at, end),
+            signals == null ? List.of() : teacher.subList(at, end),
+            norms,
+            weights,
+            total);
+      }
+    }
+    return total;
+  }
+
+  private void micro(
+      GradientCollector collector,
+      int[] indices,
+      List<Item> items,
+      List<Signals> teacher,
+      Losses.Norms norms,
+      Weights weights,
+      Losses.Total total) {
+    try (NDManager manager = model.manager().newSubManager();
+        NDScope scope = new NDScope()) {
+      scope.suppressNotUsedWarning();
+      NDArray pixels = maker.pixels(manager, indices);
+      int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
+      Forward f = model.forward(pixels, maker.ids(items), rows);
+      float[] logits = f.logits().toFloatArray();
+      finite(logits, weights, items);
+      int vocab = model.config().vocab();
+      float[] d = losses.logits(logits, vocab, items, teacher, norms, weights.beta(), total);
+      NDArray seed = f.logits().mul(manager.create(d, f.logits().getShape())).sum();
+      if (losses.relates()) {
+        float[] states = f.visualStates().toFloatArray();
+        finite(states, weights, items);
+        int n = (int) f.visualStates().getShape().get(1);
+        int width = (int) f.visualStates().getShape().get(2);
+        float[] dv = losses.states(states, n, width, teacher, norms, weights.omega(), total);
+        seed =
+            seed.add(f.visualStates().mul(manager.create(dv, f.visualStates().getShape())).sum());
+      }
+      finite(new float[] {(float) (total.ce + total.gdkd + total.rcka)}, weights, items);
+      collector.backward(seed);
+    }
+  }
+
+  private Signals teacherOf(int index, Item item) {
+    Signals s = signals.get(index);
+    if (!Arrays.equals(s.targets(), item.targets())) {
+      throw GraceException.user(
+          "example %s: teacher and student tokenise its answers differently; allowed is the same vocabulary",
+          item.id());
+    }
+    if (losses.relates()
+        && (s.gram() == null || s.gram().length != sq(model.config().imageTokens()))) {
+      throw GraceException.user(
+          "RCKA needs Gram matrices of the student's %d visual tokens; the teacher signals have %s",
+          model.config().imageTokens(),
+          s.gram() == null ? "none" : (int) Math.sqrt(s.gram().length) + " tokens");
+    }
+    return s;
+  }
+
+  private static int sq(int n) {
+    return n * n;
+  }
+
+  private static void finite(float[] values, Weights weights, List<Item> items) {
+    for (float v : values) {
+      if (!Float.isFinite(v)) {
+        throw GraceException.data(
+            "%s: the loss is not finite; examples %s",
+            weights.where(), items.stream().map(Item::id).toList());
+      }
+    }
+  }
+
+  private String names(int[] batch) {
+    StringBuilder out = new StringBuilder();
+    for (int i = 0; i < Math.min(8, batch.length); i++) {
+      out.append(i > 0 ? ", " : "").append(batch[i]);
+    }
+    return out.append(batch.length > 8 ? ", ..." : "").toString();
+  }
+}

@@ -1,0 +1,223 @@
+package io.gracebeam.worker.methods.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.training.GradientCollector;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.engine.Engines;
+import io.gracebeam.worker.methods.checkpoint.Checkpoint;
+import io.gracebeam.worker.methods.checkpoint.Safetensors;
+import io.gracebeam.worker.methods.checkpoint.Tensor;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.TreeMap;
+import org.assertj.core.data.Offset;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class LlavaModelTest {
+  private static final Path GOLDENS = Path.of("src/test/resources/goldens");
+  private static final Path TINY = GOLDENS.resolve("tiny-llava");
+  private static final EngineHandle ENGINE =
+      Engines.open(EngineSettings.newBuilder().setThreads(2).build());
+
+  private static JsonNode cases() throws Exception {
+    return new ObjectMapper().readTree(GOLDENS.resolve("forward.json").toFile());
+  }
+
+  private static float[] floats(JsonNode node) {
+    float[] out = new float[node.size()];
+    for (int i = 0; i < out.length; i++) {
+      out[i] = node.get(i).floatValue();
+    }
+    return out;
+  }
+
+  private static long[] longs(JsonNode node) {
+    long[] out = new long[node.size()];
+    for (int i = 0; i < out.length; i++) {
+      out[i] = node.get(i).longValue();
+    }
+    return out;
+  }
+
+  private static int[] range(int n) {
+    int[] out = new int[n];
+    Arrays.setAll(out, i -> i);
+    return out;
+  }
+
+  private static void checkGoldens(LlavaModel model) throws Exception {
+    for (JsonNode c : cases()) {
+      long[] ids = longs(c.get("ids"));
+      try (NDManager manager = model.manager().newSubManager()) {
+        NDArray pixels = manager.create(floats(c.get("pixels")), new Shape(1, 3, 28, 28));
+        Forward forward =
+            model.forward(pixels, new long[][] {ids}, new int[][] {range(ids.length)});
+        assertThat(forward.logits().toFloatArray())
+            .containsExactly(floats(c.get("logits")), Offset.offset(1e-4f));
+        assertThat(forward.visualStates().toFloatArray())
+            .containsExactly(floats(c.get("visual_states")), Offset.offset(1e-4f));
+      }
+    }
+  }
+
+  @Test
+  void givesTheLogitsOfTransformers() throws Exception {
+    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
+      checkGoldens(model);
+      int before = model.manager().getManagedArrays().size();
+      checkGoldens(model);
+      assertThat(model.manager().getManagedArrays()).hasSize(before);
+    }
+  }
+
+  @Test
+  void givesTheGreedyTokensOfTransformersInOnePaddedBatch() throws Exception {
+    JsonNode cases = cases();
+    float[] pixels = new float[2 * 3 * 28 * 28];
+    for (int i = 0; i < 2; i++) {
+      System.arraycopy(floats(cases.get(i).get("pixels")), 0, pixels, i * 2352, 2352);
+    }
+    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
+      var out =
+          new Generator(model, null, null)
+              .generate(
+                  pixels,
+                  new int[] {0, 1},
+                  new long[][] {longs(cases.get(0).get("ids")), longs(cases.get(1).get("ids"))},
+                  32);
+      for (int i = 0; i < 2; i++) {
+        assertThat(Arrays.stream(out.get(i).ids()).asLongStream().toArray())
+            .isEqualTo(longs(cases.get(i).get("greedy")));
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"hub", "v4.52", "v5", "v5-disk"})
+  void readsAllNameGenerations(String generation, @TempDir Path dir) throws Exception {
+    TreeMap<String, Tensor> renamed = new TreeMap<>();
+    Checkpoint.load(TINY)
+        .tensors()
+        .forEach((name, tensor) -> renamed.put(rename(name, generation), tensor));
+    Files.copy(TINY.resolve("config.json"), dir.resolve("config.json"));
+    Safetensors.write(dir.resolve("model.safetensors"), renamed);
+    try (LlavaModel model = LlavaModel.load(ENGINE, dir)) {
+      checkGoldens(model);
+    }
+  }
+
+  private static String rename(String name, String generation) {
+    String out = name;
+    if (generation.equals("v5") || generation.equals("v5-disk")) {
+      out = out.replace("vision_tower.vision_model.", "vision_tower.");
+    }
+    if (generation.equals("v4.52") || generation.equals("v5")) {
+      if (out.startsWith("language_model.lm_head")) {
+        return out.substring("language_model.".length());
+      }
+      out = "model." + out.replace("language_model.model.", "language_model.");
+    }
+    return out;
+  }
+
+  @Test
+  void savedModelsReadBackEqual(@TempDir Path dir) throws Exception {
+    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
+      model.save(dir);
+      assertThat(LlavaConfig.read(dir)).isEqualTo(model.config());
+    }
+    try (LlavaModel model = LlavaModel.load(ENGINE, dir)) {
+      checkGoldens(model);
+    }
+  }
+
+  @Test
+  void gradientsAgreeWithFiniteDifferences() throws Exception {
+    JsonNode c = cases().get(0);
+    LlavaConfig config = LlavaConfig.read(TINY);
+    Map<String, float[]> values = new HashMap<>();
+    Checkpoint.load(TINY).tensors().forEach((name, tensor) -> values.put(name, tensor.floats()));
+    for (String name :
+        new String[] {
+          "language_model.model.layers.0.self_attn.k_proj.weight",
+          "multi_modal_projector.linear_1.weight",
+          "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight"
+        }) {
+      float gradient;
+      try (LlavaModel model = LlavaModel.create(ENGINE, config, values)) {
+        NDArray weight = model.parameters().get(name);
+        weight.setRequiresGradient(true);
+        try (GradientCollector collector = ENGINE.engine().newGradientCollector()) {
+          collector.backward(loss(model, c));
+        }
+        gradient = weight.getGradient().toFloatArray()[3];
+      }
+      float step = 1e-2f;
+      double[] sides = new double[2];
+      for (int side = 0; side < 2; side++) {
+        Map<String, float[]> moved = new HashMap<>(values);
+        float[] w = values.get(name).clone();
+        w[3] += side == 0 ? step : -step;
+        moved.put(name, w);
+        try (LlavaModel model = LlavaModel.create(ENGINE, config, moved)) {
+          sides[side] = loss(model, c).getFloat();
+        }
+      }
+      double numeric = (sides[0] - sides[1]) / (2 * step);
+      assertThat(Math.abs(numeric)).as(name).isGreaterThan(1e-5);
+      assertThat((double) gradient)
+          .as(name)
+          .isCloseTo(numeric, Offset.offset(2e-3 + 0.03 * Math.abs(numeric)));
+    }
+  }
+
+  private static NDArray loss(LlavaModel model, JsonNode c) {
+    long[] ids = longs(c.get("ids"));
+    NDArray pixels = model.manager().create(floats(c.get("pixels")), new Shape(1, 3, 28, 28));
+    Forward forward =
+        model.forward(pixels, new long[][] {ids}, new int[][] {{ids.length - 2, ids.length - 1}});
+    return forward.logits().get(":, 9").sum().add(forward.visualStates().get("..., 0").sum());
+  }
+
+  @Test
+  void setLinearReplacesAProduct() throws Exception {
+    String name = "language_model.model.layers.1.mlp.down_proj.weight";
+    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
+      assertThat(model.quantizableWeights()).hasSize(14).contains(name);
+      NDArray weight = model.parameters().get(name);
+      model.setLinear(name, x -> x.matMul(weight.transpose()));
+      checkGoldens(model);
+      model.setLinear(name, x -> x.matMul(weight.transpose()).mul(2f));
+      assertThatThrownBy(() -> checkGoldens(model)).isInstanceOf(AssertionError.class);
+      model.setLinear(name, null);
+      checkGoldens(model);
+    }
+  }
+
+  @Test
+  void refusesPlaceholdersThatDoNotFit() {
+    try (LlavaModel model = LlavaModel.load(ENGINE, TINY);
+        NDManager manager = model.manager().newSubManager()) {
+      NDArray pixels = manager.zeros(new Shape(1, 3, 28, 28));
+      assertThatThrownBy(
+              () -> model.forward(pixels, new long[][] {{1, 5, 5, 5, 9}}, new int[][] {{4}}))
+          .isInstanceOf(GraceException.class)
+          .hasMessageContaining("3 image tokens but its image gives 4");
+    }
+  }
+}

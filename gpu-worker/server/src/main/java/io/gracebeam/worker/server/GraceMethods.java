@@ -1,0 +1,268 @@
+package io.gracebeam.worker.server;
+
+import io.gracebeam.proto.error.Category;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.proto.v1.ExampleSignal;
+import io.gracebeam.proto.v1.ExtractRequest;
+import io.gracebeam.proto.v1.GenerateResponse;
+import io.gracebeam.proto.v1.OperationRequest;
+import io.gracebeam.proto.v1.Question;
+import io.gracebeam.proto.v1.Turn;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.engine.Engines;
+import io.gracebeam.worker.methods.data.Dataset;
+import io.gracebeam.worker.methods.export.Exporter;
+import io.gracebeam.worker.methods.export.PackedModel;
+import io.gracebeam.worker.methods.image.ImageProcessor;
+import io.gracebeam.worker.methods.model.Generated;
+import io.gracebeam.worker.methods.model.Generator;
+import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.Prompt;
+import io.gracebeam.worker.methods.signals.SignalWriter;
+import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.text.ChatTokenizer;
+import io.gracebeam.worker.methods.training.Files2;
+import io.gracebeam.worker.methods.training.OuterStep;
+import io.gracebeam.worker.methods.training.Prepare;
+import io.gracebeam.worker.methods.training.StudentTrainer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.function.Consumer;
+import java.util.stream.Stream;
+
+/**
+ * The numerical side: GRACE on the tensor engine. The only class of the server that knows methods
+ * and engine.
+ */
+final class GraceMethods implements WorkMethods {
+  private static final Path CPU_INFO = Path.of("/proc/cpuinfo");
+
+  private final EngineHandle engine;
+  private final EngineFacts facts;
+
+  /**
+   * Opens the engine.
+   *
+   * @throws GraceException (user, environment) if engine or device cannot be had
+   */
+  GraceMethods(EngineSettings settings) {
+    engine = Engines.open(settings);
+    facts = new EngineFacts(engine.description(), engine.digest(), hardware(engine));
+  }
+
+  @Override
+  public EngineFacts facts() {
+    return facts;
+  }
+
+  @Override
+  public List<String> capabilities() {
+    return List.of("extract", "generate", "prepare", "train", "average", "export");
+  }
+
+  @Override
+  public LoadedModel load(Path folder) {
+    Path model = Files2.modelFolder(folder);
+    return new Llava(PackedModel.load(engine, model), model);
+  }
+
+  @Override
+  public Map<String, Double> extract(
+      LoadedModel teacher,
+      ExtractRequest request,
+      Path dataset,
+      Path out,
+      Consumer<ExampleSignal> sink,
+      Progress progress) {
+    Llava llava = (Llava) teacher;
+    return TeacherExtractor.run(
+        llava.model,
+        request,
+        llava.folder,
+        Dataset.open(dataset),
+        out.resolve("signals" + SignalWriter.SUFFIX),
+        sink,
+        adapt(progress));
+  }
+
+  @Override
+  public Map<String, Double> run(
+      OperationRequest request, SortedMap<String, Path> inputs, Path out, Progress progress) {
+    var told = adapt(progress);
+    long seed = request.getSeed();
+    return switch (request.getWorkCase()) {
+      case PREPARE ->
+          Prepare.run(engine, request.getPrepare(), inputs.get("dataset"), seed, out, told);
+      case TRAIN -> StudentTrainer.run(engine, request.getTrain(), inputs, seed, out, told);
+      case AVERAGE -> OuterStep.run(request.getAverage(), inputs, out, told);
+      case EXPORT -> Exporter.run(request.getExport(), inputs, out, told);
+      case WORK_NOT_SET -> throw GraceException.bug("operation %s has no work", request.getId());
+    };
+  }
+
+  /** Nothing to free: the engine's library stays loaded as long as the process. */
+  @Override
+  public void close() {}
+
+  private static io.gracebeam.worker.methods.training.Progress adapt(Progress progress) {
+    return new io.gracebeam.worker.methods.training.Progress() {
+      @Override
+      public void report(double fraction, String what) {
+        progress.report(fraction, what);
+      }
+
+      @Override
+      public boolean cancelled() {
+        return progress.cancelled();
+      }
+    };
+  }
+
+  /** Name of the processor or accelerator. */
+  private static String hardware(EngineHandle engine) {
+    if (engine.device().isGpu()) {
+      return engine.device().toString();
+    }
+    if (Files.isReadable(CPU_INFO)) {
+      try (Stream<String> lines = Files.lines(CPU_INFO)) {
+        String name =
+            lines
+                .filter(line -> line.startsWith("model name"))
+                .map(line -> line.substring(line.indexOf(':') + 1).strip())
+                .findFirst()
+                .orElse("");
+        if (!name.isEmpty()) {
+          return name;
+        }
+      } catch (IOException e) {
+        // the architecture says something as well
+      }
+    }
+    return System.getProperty("os.arch");
+  }
+
+  /** A LLaVA model with its tokenizer and image processor. */
+  private static final class Llava implements LoadedModel {
+    private final LlavaModel model;
+    private final Path folder;
+    private final ChatTokenizer tokenizer;
+    private final ImageProcessor processor;
+    private final Generator generator;
+
+    Llava(LlavaModel model, Path folder) {
+      this.model = model;
+      this.folder = folder;
+      ChatTokenizer chat = null;
+      boolean whole = false;
+      try {
+        chat = ChatTokenizer.load(folder);
+        processor = ImageProcessor.load(folder);
+        whole = true;
+      } finally {
+        if (!whole) {
+          model.close();
+          if (chat != null) {
+            chat.close();
+          }
+        }
+      }
+      tokenizer = chat;
+      generator = new Generator(model, tokenizer, processor);
+    }
+
+    @Override
+    public List<GenerateResponse> answer(List<Question> questions, int maxNewTokens) {
+      try {
+        return generate(questions, maxNewTokens);
+      } catch (GraceException e) {
+        if (e.category() != Category.DATA && e.category() != Category.USER) {
+          throw e;
+        }
+        return answerGoodOnes(questions, maxNewTokens, e);
+      }
+    }
+
+    /** Finds the bad questions of a batch that failed, and answers the others together. */
+    private List<GenerateResponse> answerGoodOnes(
+        List<Question> questions, int maxNewTokens, GraceException failure) {
+      GenerateResponse[] all = new GenerateResponse[questions.size()];
+      List<Question> good = new ArrayList<>();
+      for (int i = 0; i < all.length; i++) {
+        Question question = questions.get(i);
+        try {
+          processor.process(prompt(question).image());
+          tokenizer.encode(prompt(question).turns(), false);
+          good.add(question);
+        } catch (GraceException e) {
+          all[i] =
+              GenerateResponse.newBuilder()
+                  .setId(question.getId())
+                  .setError(Lines.oneLine(e.getMessage()))
+                  .build();
+        }
+      }
+      if (good.size() == questions.size()) {
+        throw failure;
+      }
+      List<GenerateResponse> answers = good.isEmpty() ? List.of() : generate(good, maxNewTokens);
+      int next = 0;
+      for (int i = 0; i < all.length; i++) {
+        if (all[i] == null) {
+          all[i] = answers.get(next++);
+        }
+      }
+      return List.of(all);
+    }
+
+    private List<GenerateResponse> generate(List<Question> questions, int maxNewTokens) {
+      List<Prompt> prompts = questions.stream().map(Llava::prompt).toList();
+      List<Generated> generated = generator.generate(prompts, maxNewTokens);
+      List<GenerateResponse> answers = new ArrayList<>();
+      for (int i = 0; i < generated.size(); i++) {
+        Generated one = generated.get(i);
+        GenerateResponse.Builder answer =
+            GenerateResponse.newBuilder().setId(questions.get(i).getId()).setText(one.text());
+        for (int id : one.ids()) {
+          answer.addTokenIds(id);
+        }
+        for (float logProb : one.logProbs()) {
+          answer.addLogProbs(logProb);
+        }
+        List<String> choices = questions.get(i).getChoicesList();
+        if (!choices.isEmpty()) {
+          for (float score :
+              generator.scoreChoices(List.of(prompts.get(i)), List.of(choices)).getFirst()) {
+            answer.addChoiceLogProbs(score);
+          }
+        }
+        answers.add(answer.build());
+      }
+      return answers;
+    }
+
+    private static Prompt prompt(Question question) {
+      if (question.getImage().isEmpty()) {
+        throw GraceException.data(
+            "question %s: has no image; allowed: the path of one", question.getId());
+      }
+      List<ChatTokenizer.Turn> turns = new ArrayList<>();
+      for (Turn turn : question.getHistoryList()) {
+        turns.add(new ChatTokenizer.Turn(turn.getHuman(), turn.getAssistant()));
+      }
+      turns.add(new ChatTokenizer.Turn(question.getPrompt(), ""));
+      return new Prompt(Path.of(question.getImage()), turns);
+    }
+
+    @Override
+    public void close() {
+      model.close();
+      tokenizer.close();
+    }
+  }
+}
