@@ -57,7 +57,6 @@ public final class GraceCommand implements Runnable {
   /** The command line, with one-line errors and the exit codes of {@link Category}. */
   public static CommandLine commandLine() {
     CommandLine line = new CommandLine(new GraceCommand());
-    line.setExitCodeOnInvalidInput(Category.USER.exitCode());
     line.setParameterExceptionHandler(
         (error, arguments) -> {
           PrintWriter err = error.getCommandLine().getErr();

@@ -35,7 +35,7 @@ final class RunOptions {
 
   Progress progress() {
     return new Progress(
-        System.err, System.console() != null && System.console().isTerminal(), json);
+        System.err, Boolean.getBoolean("grace.tty"), json);
   }
 
   /** The accuracy table on a terminal, or the report as JSON. */

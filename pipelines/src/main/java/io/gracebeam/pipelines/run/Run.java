@@ -225,7 +225,6 @@ public final class Run {
     return ArtifactRef.newBuilder()
         .setKind(kind)
         .setSha256(Digests.sha256(path))
-        .setBytes(Digests.bytes(path))
         .setUri(path.toString())
         .build();
   }
