@@ -34,8 +34,7 @@ final class RunOptions {
   }
 
   Progress progress() {
-    return new Progress(
-        System.err, Boolean.getBoolean("grace.tty"), json);
+    return new Progress(System.err, Boolean.getBoolean("grace.tty"), json);
   }
 
   /** The accuracy table on a terminal, or the report as JSON. */

@@ -35,7 +35,8 @@ class RunPlanTest {
 
   @Test
   void unrollsRoundsAndShards() {
-    RunPlan plan = RunPlan.of(recipe("t", "bf16", "rtn-int4", "grace-int4"), SIZES, Optional.empty());
+    RunPlan plan =
+        RunPlan.of(recipe("t", "bf16", "rtn-int4", "grace-int4"), SIZES, Optional.empty());
     assertThat(plan.describe())
         .isEqualTo(
             """
