@@ -28,8 +28,10 @@ if [ "${1:-}" = worker ]; then
   shift
   main=io.gracebeam.worker.server.WorkerMain
 fi
+tty=false
+[ -t 2 ] && tty=true
 half=$(awk '/^MemTotal/ {m = int($2 / 1048576 / 2); print (m < 1 ? 1 : m > 16 ? 16 : m)}' /proc/meminfo 2>/dev/null || echo 2)
 exec "$JAVA_HOME/bin/java" -Xmx"${GRACE_HEAP:-${half:-2}g}" --enable-native-access=ALL-UNNAMED \
   --add-modules jdk.incubator.vector --sun-misc-unsafe-memory-access=allow -XX:+UseParallelGC \
-  -Djava.util.logging.config.file="$root/etc/logging.properties" -Dai.djl.offline=true \
+  -Djava.util.logging.config.file="$root/etc/logging.properties" -Dai.djl.offline=true -Dgrace.tty=$tty \
   ${GRACE_JAVA_OPTIONS:-} -cp "$jar:$(cat "$classpath")" "$main" "$@"

@@ -55,7 +55,8 @@ class ArchitectureTest {
         .resideInAPackage("io.gracebeam.worker.kernels..")
         .should()
         .dependOnClassesThat()
-        .resideInAnyPackage("ai.djl..", "io.grpc..", "com.google.protobuf..", "io.gracebeam.proto..")
+        .resideInAnyPackage(
+            "ai.djl..", "io.grpc..", "com.google.protobuf..", "io.gracebeam.proto..")
         .check(CLASSES);
   }
 

@@ -36,7 +36,10 @@ final class AskCommand implements Callable<Integer> {
   @Parameters(paramLabel = "QUESTION", description = "What to ask.")
   String question;
 
-  @Option(names = "--max-new-tokens", paramLabel = "N", description = "Longest answer; 64 by default.")
+  @Option(
+      names = "--max-new-tokens",
+      paramLabel = "N",
+      description = "Longest answer; 64 by default.")
   int maxNewTokens = 64;
 
   @Option(names = "--workers", split = ",", paramLabel = "HOST:PORT", description = "Workers.")
@@ -76,7 +79,8 @@ final class AskCommand implements Callable<Integer> {
         WorkerPool pool = set.workers().open()) {
       GenerateResponse answer = pool.generate(request).get("q");
       if (answer == null || !answer.getError().isEmpty()) {
-        throw GraceException.data("%s", answer == null ? "the worker gave no answer" : answer.getError());
+        throw GraceException.data(
+            "%s", answer == null ? "the worker gave no answer" : answer.getError());
       }
       print(answer);
     }

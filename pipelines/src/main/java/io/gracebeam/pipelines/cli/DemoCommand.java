@@ -29,10 +29,16 @@ import picocli.CommandLine.Spec;
     description = "The whole loop: data, teacher, student, 4-bit students, answers, report.",
     mixinStandardHelpOptions = true)
 final class DemoCommand implements Callable<Integer> {
-  @Option(names = "--images", paramLabel = "DIR|ZIP", description = "Photos for training, a folder per class.")
+  @Option(
+      names = "--images",
+      paramLabel = "DIR|ZIP",
+      description = "Photos for training, a folder per class.")
   Optional<Path> images = Optional.empty();
 
-  @Option(names = "--test-images", paramLabel = "DIR|ZIP", description = "Photos for the questions.")
+  @Option(
+      names = "--test-images",
+      paramLabel = "DIR|ZIP",
+      description = "Photos for the questions.")
   Optional<Path> testImages = Optional.empty();
 
   @Option(names = "--seeds", paramLabel = "N", description = "How many seeds train; 1 by default.")
@@ -41,10 +47,16 @@ final class DemoCommand implements Callable<Integer> {
   @Option(names = "--quick", description = "Small: drawn shapes, a few minutes on two cores.")
   boolean quick;
 
-  @Option(names = "--recipe", paramLabel = "FILE", description = "Another recipe than the built-in one.")
+  @Option(
+      names = "--recipe",
+      paramLabel = "FILE",
+      description = "Another recipe than the built-in one.")
   Optional<Path> recipe = Optional.empty();
 
-  @Option(names = "--start", paramLabel = "FILE", description = "Other data and checkpoint settings.")
+  @Option(
+      names = "--start",
+      paramLabel = "FILE",
+      description = "Other data and checkpoint settings.")
   Optional<Path> start = Optional.empty();
 
   @Option(names = "--out", paramLabel = "DIR", description = "Run folder; by default runs/NAME.")
@@ -77,9 +89,9 @@ final class DemoCommand implements Callable<Integer> {
     Recipe resolved = RecipeReader.resolve(many.build());
     Path folder = out.orElse(Path.of("runs", resolved.getName()));
     try (RunFolder run = RunFolder.open(folder)) {
-      run.write("start.yaml", start.isPresent() ? text(start.get()) : resource(name + ".start.yaml"));
-      DemoData data =
-          new DemoData(ArtifactStore.open(run.store()), settings, images, testImages);
+      run.write(
+          "start.yaml", start.isPresent() ? text(start.get()) : resource(name + ".start.yaml"));
+      DemoData data = new DemoData(ArtifactStore.open(run.store()), settings, images, testImages);
       Run whole = new Run(run, resolved, Optional.of(settings), Optional.of(data));
       try (WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
         ObjectNode report = whole.execute(workers, options.pipelineOptions(), options.progress());

@@ -43,12 +43,26 @@ final class DoctorCommand implements Callable<Integer> {
     facts.put("processor", cpuinfo("model name"));
     List<String> has = new ArrayList<>(List.of(cpuinfo("flags").split(" ")));
     has.retainAll(FLAGS);
-    facts.put("instructions", has.isEmpty() ? "none of " + String.join(" ", FLAGS) : String.join(" ", has));
-    facts.put("memory", String.format(Locale.ROOT, "%.1f GB, %.1f GB for this JVM", total() / 1e6, Runtime.getRuntime().maxMemory() / 1e9));
-    facts.put("disk", String.format(Locale.ROOT, "%.1f GB free here", Files.getFileStore(Path.of("").toAbsolutePath()).getUsableSpace() / 1e9));
+    facts.put(
+        "instructions",
+        has.isEmpty() ? "none of " + String.join(" ", FLAGS) : String.join(" ", has));
+    facts.put(
+        "memory",
+        String.format(
+            Locale.ROOT,
+            "%.1f GB, %.1f GB for this JVM",
+            total() / 1e6,
+            Runtime.getRuntime().maxMemory() / 1e9));
+    facts.put(
+        "disk",
+        String.format(
+            Locale.ROOT,
+            "%.1f GB free here",
+            Files.getFileStore(Path.of("").toAbsolutePath()).getUsableSpace() / 1e9));
     int code = 0;
     try (WorkerSet workers =
-        WorkerSet.open(List.of(), EngineSettings.newBuilder().setName("PyTorch").setDevice("cpu").build())) {
+        WorkerSet.open(
+            List.of(), EngineSettings.newBuilder().setName("PyTorch").setDevice("cpu").build())) {
       Engine engine = workers.engine();
       facts.put("engine", engine.description());
       facts.put("device", engine.device());
@@ -61,7 +75,12 @@ final class DoctorCommand implements Callable<Integer> {
     if (json) {
       out.println(facts.toPrettyString());
     } else {
-      facts.fields().forEachRemaining(f -> out.println(String.format(Locale.ROOT, "%-14s %s", f.getKey(), f.getValue().asText())));
+      facts
+          .fields()
+          .forEachRemaining(
+              f ->
+                  out.println(
+                      String.format(Locale.ROOT, "%-14s %s", f.getKey(), f.getValue().asText())));
     }
     out.flush();
     return code;

@@ -57,11 +57,15 @@ public final class GraceCommand implements Runnable {
   /** The command line, with one-line errors and the exit codes of {@link Category}. */
   public static CommandLine commandLine() {
     CommandLine line = new CommandLine(new GraceCommand());
-    line.setExitCodeOnInvalidInput(Category.USER.exitCode());
     line.setParameterExceptionHandler(
         (error, arguments) -> {
           PrintWriter err = error.getCommandLine().getErr();
-          err.println("grace: " + oneLine(error.getMessage()) + " (see: " + error.getCommandLine().getCommandSpec().qualifiedName() + " --help)");
+          err.println(
+              "grace: "
+                  + oneLine(error.getMessage())
+                  + " (see: "
+                  + error.getCommandLine().getCommandSpec().qualifiedName()
+                  + " --help)");
           return Category.USER.exitCode();
         });
     line.setExecutionExceptionHandler(
@@ -70,9 +74,18 @@ public final class GraceCommand implements Runnable {
           if (root.debug) {
             error.printStackTrace(command.getErr());
           }
-          Category category = error instanceof GraceException grace ? grace.category() : Category.BUG;
-          String text = error instanceof GraceException ? error.getMessage() : String.valueOf(error);
-          command.getErr().println("grace: " + oneLine(text) + (category == Category.BUG ? " (a bug: run again with --debug and report it)" : ""));
+          Category category =
+              error instanceof GraceException grace ? grace.category() : Category.BUG;
+          String text =
+              error instanceof GraceException ? error.getMessage() : String.valueOf(error);
+          command
+              .getErr()
+              .println(
+                  "grace: "
+                      + oneLine(text)
+                      + (category == Category.BUG
+                          ? " (a bug: run again with --debug and report it)"
+                          : ""));
           return category.exitCode();
         });
     return line;

@@ -55,7 +55,8 @@ final class PlanCommand implements Callable<Integer> {
       fates.forEach((id, fate) -> rows.addObject().put("stage", id).put("fate", name(fate)));
       out.print(ReportFiles.text(rows));
     } else {
-      fates.forEach((id, fate) -> out.println(String.format(Locale.ROOT, "%-10s %s", name(fate), id)));
+      fates.forEach(
+          (id, fate) -> out.println(String.format(Locale.ROOT, "%-10s %s", name(fate), id)));
       long cached = fates.values().stream().filter(f -> f == Forecast.Fate.CACHED).count();
       out.println(cached + " of " + fates.size() + " stages are cached");
     }

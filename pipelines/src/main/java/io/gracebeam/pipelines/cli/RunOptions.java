@@ -34,7 +34,7 @@ final class RunOptions {
   }
 
   Progress progress() {
-    return new Progress(System.err, System.console() != null && System.console().isTerminal(), json);
+    return new Progress(System.err, Boolean.getBoolean("grace.tty"), json);
   }
 
   /** The accuracy table on a terminal, or the report as JSON. */
@@ -44,12 +44,25 @@ final class RunOptions {
       out.flush();
       return;
     }
-    out.println(String.format(Locale.ROOT, "%-18s %5s %10s %18s %22s", "variant", "bits", "accuracy", "95 % interval", "difference to bf16"));
+    out.println(
+        String.format(
+            Locale.ROOT,
+            "%-18s %5s %10s %18s %22s",
+            "variant",
+            "bits",
+            "accuracy",
+            "95 % interval",
+            "difference to bf16"));
     for (JsonNode row : report.path("table")) {
       if (!row.path("benchmark").asText().equals("all")) {
         continue;
       }
-      String interval = String.format(Locale.ROOT, "%.1f to %.1f", 100 * row.path("low").asDouble(), 100 * row.path("high").asDouble());
+      String interval =
+          String.format(
+              Locale.ROOT,
+              "%.1f to %.1f",
+              100 * row.path("low").asDouble(),
+              100 * row.path("high").asDouble());
       String difference =
           row.has("difference")
               ? String.format(

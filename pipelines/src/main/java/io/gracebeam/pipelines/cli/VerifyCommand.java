@@ -34,7 +34,8 @@ final class VerifyCommand implements Callable<Integer> {
       Manifest manifest =
           store
               .find(key)
-              .orElseThrow(() -> GraceException.data("%s: %s is not in the store any more", run, name));
+              .orElseThrow(
+                  () -> GraceException.data("%s: %s is not in the store any more", run, name));
       if (!manifest.getArtifact().getSha256().equals(artifact.path("sha256").asText())) {
         throw GraceException.data(
             "%s: the report says %s for %s, the store %s",

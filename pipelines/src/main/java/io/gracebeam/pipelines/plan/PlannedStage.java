@@ -11,12 +11,15 @@ import java.util.TreeMap;
  *
  * @param id unique within the plan, for instance {@code train/grace-int4/s0/r0/k0}
  * @param kind what it does
- * @param inputs role to the id of the stage whose artifact it reads; an id that starts with {@code @} is an artifact that exists
- *     before the run ({@code @dataset}, {@code @teacher}, {@code @student}, {@code @benchmark/NAME})
- * @param work the recipe part that it reads; with the inputs' digests, the engine and the seed it makes the stage key
+ * @param inputs role to the id of the stage whose artifact it reads; an id that starts with
+ *     {@code @} is an artifact that exists before the run ({@code @dataset}, {@code @teacher},
+ *     {@code @student}, {@code @benchmark/NAME})
+ * @param work the recipe part that it reads; with the inputs' digests, the engine and the seed it
+ *     makes the stage key
  * @param seed seed of its random numbers
  * @param variant row of the table that it belongs to; empty if several share it
- * @param wave length of the longest chain of stages below it; stages of one wave do not depend on each other
+ * @param wave length of the longest chain of stages below it; stages of one wave do not depend on
+ *     each other
  */
 public record PlannedStage(
     String id,
@@ -33,6 +36,9 @@ public record PlannedStage(
     inputs = Collections.unmodifiableMap(new TreeMap<>(inputs));
   }
 
-  /** Version of a stage's meaning: part of its key, raised when the same inputs are to give another result. */
+  /**
+   * Version of a stage's meaning: part of its key, raised when the same inputs are to give another
+   * result.
+   */
   public static final int VERSION = 1;
 }

@@ -20,8 +20,8 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * All stages of a run, in an order in which every stage comes after those that it reads. Fixed by the recipe and the sizes of its
- * data, never by the number of workers.
+ * All stages of a run, in an order in which every stage comes after those that it reads. Fixed by
+ * the recipe and the sizes of its data, never by the number of workers.
  */
 public final class RunPlan {
 
@@ -34,7 +34,9 @@ public final class RunPlan {
   /** The student's folder, where the recipe names one. */
   public static final String STUDENT = "@student";
 
-  /** What teacher preparation trains on; the same as {@link #DATASET} unless the student gets less. */
+  /**
+   * What teacher preparation trains on; the same as {@link #DATASET} unless the student gets less.
+   */
   public static final String TEACHER_DATASET = "@teacher-dataset";
 
   /** Prefix of a benchmark's question file and images. */
@@ -137,8 +139,7 @@ public final class RunPlan {
 
   private void build() {
     prepare();
-    boolean distils =
-        recipe.getVariantsList().stream().anyMatch(v -> !plain(v.getDistillation()));
+    boolean distils = recipe.getVariantsList().stream().anyMatch(v -> !plain(v.getDistillation()));
     if (distils) {
       requireTeacher("a variant distils");
       extract();
@@ -162,10 +163,22 @@ public final class RunPlan {
       return;
     }
     long first = recipe.getSeeds(0);
-    add("prepare/teacher", StageKind.PREPARE, Map.of("dataset", TEACHER_DATASET), start.get().teacher(), first, "");
+    add(
+        "prepare/teacher",
+        StageKind.PREPARE,
+        Map.of("dataset", TEACHER_DATASET),
+        start.get().teacher(),
+        first,
+        "");
     for (long seed : recipe.getSeedsList()) {
       if (!stages.containsKey(student(seed))) {
-        add(student(seed), StageKind.PREPARE, Map.of("dataset", DATASET), start.get().student(), seed, "");
+        add(
+            student(seed),
+            StageKind.PREPARE,
+            Map.of("dataset", DATASET),
+            start.get().student(),
+            seed,
+            "");
       }
     }
   }
@@ -278,7 +291,10 @@ public final class RunPlan {
     return previous;
   }
 
-  /** The control of equal extra steps: the baseline's own settings, for as many steps as distillation has. */
+  /**
+   * The control of equal extra steps: the baseline's own settings, for as many steps as
+   * distillation has.
+   */
   static Training controlTraining(Recipe recipe) {
     Training own = recipe.hasBaseline() ? recipe.getBaseline() : recipe.getDistillation();
     return own.toBuilder().setSteps(recipe.getDistillation().getSteps()).build();
@@ -314,7 +330,8 @@ public final class RunPlan {
   private void requireTeacher(String why) {
     if (start.isEmpty() && recipe.getModels().getTeacher().isEmpty()) {
       throw GraceException.user(
-          "recipe %s: models.teacher is empty, but %s; name a Hugging Face folder", recipe.getName(), why);
+          "recipe %s: models.teacher is empty, but %s; name a Hugging Face folder",
+          recipe.getName(), why);
     }
   }
 
@@ -323,7 +340,12 @@ public final class RunPlan {
   }
 
   private void add(
-      String id, StageKind kind, Map<String, String> inputs, Message work, long seed, String variant) {
+      String id,
+      StageKind kind,
+      Map<String, String> inputs,
+      Message work,
+      long seed,
+      String variant) {
     int wave = 0;
     for (String input : inputs.values()) {
       if (input.startsWith("@")) {
@@ -343,7 +365,9 @@ public final class RunPlan {
     StringBuilder text = new StringBuilder();
     for (PlannedStage stage : stages.values()) {
       text.append(stage.wave()).append(' ').append(stage.id());
-      stage.inputs().forEach((role, input) -> text.append(' ').append(role).append('=').append(input));
+      stage
+          .inputs()
+          .forEach((role, input) -> text.append(' ').append(role).append('=').append(input));
       text.append('\n');
     }
     return text.toString();

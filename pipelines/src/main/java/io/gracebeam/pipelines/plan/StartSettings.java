@@ -15,11 +15,13 @@ import org.yaml.snakeyaml.Yaml;
 import org.yaml.snakeyaml.constructor.SafeConstructor;
 
 /**
- * How a demonstration makes what nobody can download: the photo grids and the two starting checkpoints.
+ * How a demonstration makes what nobody can download: the photo grids and the two starting
+ * checkpoints.
  *
  * @param trainGrids grids of the teacher's training set
  * @param studentGrids grids of the training set of student preparation and distillation
- * @param studentPhotosPerClass photos of each class that those grids are made of; 0 for all, as the teacher's
+ * @param studentPhotosPerClass photos of each class that those grids are made of; 0 for all, as the
+ *     teacher's
  * @param testGrids grids that the benchmarks ask about
  * @param side photos along one side of a grid: 2 or 3
  * @param photo pixels along one side of a photo
@@ -97,7 +99,8 @@ public record StartSettings(
 
   private static Map<?, ?> mapping(Object value, String where, String key, Set<String> allowed) {
     if (!(value instanceof Map<?, ?> map)) {
-      throw GraceException.user("%s: %s must be a mapping with the keys %s", where, key, sorted(allowed));
+      throw GraceException.user(
+          "%s: %s must be a mapping with the keys %s", where, key, sorted(allowed));
     }
     for (Object name : map.keySet()) {
       if (!allowed.contains(String.valueOf(name))) {
@@ -112,7 +115,8 @@ public record StartSettings(
     Object value = map.get(key);
     if (!(value instanceof Integer number) || number < low || number > high) {
       throw GraceException.user(
-          "%s: grids.%s is %s; allowed: a whole number from %d to %d", where, key, value, low, high);
+          "%s: grids.%s is %s; allowed: a whole number from %d to %d",
+          where, key, value, low, high);
     }
     return number;
   }

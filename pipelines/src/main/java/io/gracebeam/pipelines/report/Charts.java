@@ -50,7 +50,8 @@ final class Charts {
     double[] ticks = ticks(low * 100, high * 100);
     for (double tick : ticks) {
       double x = scale(tick / 100, low, high, left, WIDTH - RIGHT);
-      svg.append(line("grid", x, 8, x, height - 28)).append(label(x, height - 10, "middle", number(tick) + " %"));
+      svg.append(line("grid", x, 8, x, height - 28))
+          .append(label(x, height - 10, "middle", number(tick) + " %"));
     }
     int y = 22;
     for (Interval row : rows) {
@@ -59,7 +60,16 @@ final class Charts {
       double m = scale(row.mid(), low, high, left, WIDTH - RIGHT);
       svg.append(label(left - 10, y + 4, "end", row.name()));
       svg.append("<g class=\"iv ").append(row.group()).append("\"><title>");
-      svg.append(Html.escape(row.name() + ": " + Html.percent(row.mid()) + " % (" + Html.percent(row.low()) + " to " + Html.percent(row.high()) + ")"));
+      svg.append(
+          Html.escape(
+              row.name()
+                  + ": "
+                  + Html.percent(row.mid())
+                  + " % ("
+                  + Html.percent(row.low())
+                  + " to "
+                  + Html.percent(row.high())
+                  + ")"));
       svg.append("</title>").append(line("bar", a, y, b, y));
       svg.append(String.format(Locale.ROOT, "<circle cx=\"%.1f\" cy=\"%d\" r=\"5\"/></g>", m, y));
       y += 26;
@@ -94,10 +104,13 @@ final class Charts {
     StringBuilder svg = open(title, height);
     for (double tick : ticks(yLow, yHigh)) {
       double y = scale(tick, yLow, yHigh, bottom, 12);
-      svg.append(line("grid", LEFT, y, WIDTH - RIGHT, y)).append(label(LEFT - 8, y + 4, "end", number(tick)));
+      svg.append(line("grid", LEFT, y, WIDTH - RIGHT, y))
+          .append(label(LEFT - 8, y + 4, "end", number(tick)));
     }
     for (double tick : ticks(xLow, xHigh)) {
-      svg.append(label(scale(tick, xLow, xHigh, LEFT, WIDTH - RIGHT), bottom + 18, "middle", number(tick)));
+      svg.append(
+          label(
+              scale(tick, xLow, xHigh, LEFT, WIDTH - RIGHT), bottom + 18, "middle", number(tick)));
     }
     svg.append(label(WIDTH - RIGHT, height - 6, "end", xName));
     StringBuilder legend = new StringBuilder("<div class=\"legend\">");
@@ -115,7 +128,12 @@ final class Charts {
         }
       }
       svg.append("\"><title>").append(Html.escape(line.name())).append("</title></polyline>");
-      legend.append("<span><i class=\"c").append(i % 8).append("\"></i>").append(Html.escape(line.name())).append("</span>");
+      legend
+          .append("<span><i class=\"c")
+          .append(i % 8)
+          .append("\"></i>")
+          .append(Html.escape(line.name()))
+          .append("</span>");
     }
     return svg.append("</svg>").append(legend).append("</div>").toString();
   }
@@ -126,7 +144,8 @@ final class Charts {
    * @param labels below each bar
    * @param notes shown on hover
    */
-  static String bars(String title, String xName, String[] labels, double[] heights, String[] notes) {
+  static String bars(
+      String title, String xName, String[] labels, double[] heights, String[] notes) {
     int height = 240;
     int bottom = height - 44;
     StringBuilder svg = open(title, height);
@@ -137,7 +156,8 @@ final class Charts {
     top = Math.min(1, Math.max(0.05, top * 1.1));
     for (double tick : ticks(0, top)) {
       double y = scale(tick, 0, top, bottom, 12);
-      svg.append(line("grid", LEFT, y, WIDTH - RIGHT, y)).append(label(LEFT - 8, y + 4, "end", number(100 * tick) + " %"));
+      svg.append(line("grid", LEFT, y, WIDTH - RIGHT, y))
+          .append(label(LEFT - 8, y + 4, "end", number(100 * tick) + " %"));
     }
     double step = (double) (WIDTH - RIGHT - LEFT) / Math.max(1, heights.length);
     for (int i = 0; i < heights.length; i++) {
@@ -168,7 +188,10 @@ final class Charts {
     for (int i = 0; i < n * n; i++) {
       double t = Math.cbrt(matrix[i] / peak);
       int fade = (int) Math.round(255 * (1 - Math.abs(t)));
-      int rgb = t >= 0 ? (255 - (255 - fade) / 6) << 16 | fade << 8 | fade : fade << 16 | (fade + 255) / 2 << 8 | 255;
+      int rgb =
+          t >= 0
+              ? (255 - (255 - fade) / 6) << 16 | fade << 8 | fade
+              : fade << 16 | (fade + 255) / 2 << 8 | 255;
       image.setRGB(i % n, i / n, rgb);
     }
     ByteArrayOutputStream out = new ByteArrayOutputStream();
@@ -192,19 +215,33 @@ final class Charts {
 
   private static String line(String style, double x1, double y1, double x2, double y2) {
     return String.format(
-        Locale.ROOT, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>", style, x1, y1, x2, y2);
+        Locale.ROOT,
+        "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>",
+        style,
+        x1,
+        y1,
+        x2,
+        y2);
   }
 
   private static String label(double x, double y, String anchor, String text) {
     return String.format(
-        Locale.ROOT, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>", x, y, anchor, Html.escape(text));
+        Locale.ROOT,
+        "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>",
+        x,
+        y,
+        anchor,
+        Html.escape(text));
   }
 
   private static double scale(double value, double low, double high, double from, double to) {
     return high <= low ? from : from + (value - low) / (high - low) * (to - from);
   }
 
-  /** Round numbers inside an interval: steps of 1, 2 or 5 times a power of ten, four to eight of them. */
+  /**
+   * Round numbers inside an interval: steps of 1, 2 or 5 times a power of ten, four to eight of
+   * them.
+   */
   static double[] ticks(double low, double high) {
     double span = high - low;
     if (!(span > 0)) {

@@ -2,11 +2,15 @@ package io.gracebeam.pipelines.report;
 
 import java.util.Locale;
 
-/** Text that goes into a page. Everything that comes from outside passes through {@link #escape}. */
+/**
+ * Text that goes into a page. Everything that comes from outside passes through {@link #escape}.
+ */
 public final class Html {
   private Html() {}
 
-  /** Escapes text for element content and for quoted attributes; control characters become spaces. */
+  /**
+   * Escapes text for element content and for quoted attributes; control characters become spaces.
+   */
   public static String escape(String text) {
     StringBuilder out = new StringBuilder(text.length() + 16);
     for (int i = 0; i < text.length(); i++) {

@@ -33,7 +33,8 @@ public final class ReportFiles {
     try {
       return MAPPER.writeValueAsString(node) + "\n";
     } catch (JsonProcessingException e) {
-      throw GraceException.bug("report cannot be written as JSON: %s", e.getOriginalMessage()).withCause(e);
+      throw GraceException.bug("report cannot be written as JSON: %s", e.getOriginalMessage())
+          .withCause(e);
     }
   }
 
@@ -47,7 +48,8 @@ public final class ReportFiles {
     try {
       return MAPPER.readTree(file.toFile());
     } catch (IOException e) {
-      throw GraceException.user("%s: no readable report; name the folder of a finished run", file).withCause(e);
+      throw GraceException.user("%s: no readable report; name the folder of a finished run", file)
+          .withCause(e);
     }
   }
 }

@@ -31,9 +31,13 @@ public final class ReportPage {
     String name = report.path("name").asText("run");
     page.append("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">")
         .append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
-        .append("<title>grace-beam: ").append(Html.escape(name)).append("</title>\n<style>")
-        .append(ReportStyle.CSS).append("</style></head><body><main>\n<header><p class=\"kicker\">grace-beam run</p><h1>")
-        .append(Html.escape(name)).append("</h1>");
+        .append("<title>grace-beam: ")
+        .append(Html.escape(name))
+        .append("</title>\n<style>")
+        .append(ReportStyle.CSS)
+        .append("</style></head><body><main>\n<header><p class=\"kicker\">grace-beam run</p><h1>")
+        .append(Html.escape(name))
+        .append("</h1>");
     headline();
     page.append("</header>\n");
     accuracy();
@@ -53,7 +57,8 @@ public final class ReportPage {
     JsonNode base = find(table, "bf16", "all");
     JsonNode best = null;
     for (JsonNode row : table) {
-      if (row.path("variant").asText().startsWith("grace-") && row.path("benchmark").asText().equals("all")) {
+      if (row.path("variant").asText().startsWith("grace-")
+          && row.path("benchmark").asText().equals("all")) {
         best = row;
         break;
       }
@@ -63,19 +68,28 @@ public final class ReportPage {
     }
     double low = best.path("differenceLow").asDouble();
     double high = best.path("differenceHigh").asDouble();
-    String verdict =
-        low > 0 ? "above" : high < 0 ? "below" : "not distinguishable from";
-    page.append("<p class=\"headline\"><b>").append(Html.escape(best.path("variant").asText())).append("</b> answers <b>")
-        .append(Html.percent(best.path("accuracy").asDouble())).append(" %</b> of the questions, its 16-bit baseline ")
-        .append(Html.percent(base.path("accuracy").asDouble())).append(" %: ")
-        .append(Html.points(best.path("difference").asDouble())).append(" points (95 % interval ")
-        .append(Html.points(low)).append(" to ").append(Html.points(high)).append("), ").append(verdict)
+    String verdict = low > 0 ? "above" : high < 0 ? "below" : "not distinguishable from";
+    page.append("<p class=\"headline\"><b>")
+        .append(Html.escape(best.path("variant").asText()))
+        .append("</b> answers <b>")
+        .append(Html.percent(best.path("accuracy").asDouble()))
+        .append(" %</b> of the questions, its 16-bit baseline ")
+        .append(Html.percent(base.path("accuracy").asDouble()))
+        .append(" %: ")
+        .append(Html.points(best.path("difference").asDouble()))
+        .append(" points (95 % interval ")
+        .append(Html.points(low))
+        .append(" to ")
+        .append(Html.points(high))
+        .append("), ")
+        .append(verdict)
         .append(" the baseline.</p>");
   }
 
   private static JsonNode find(JsonNode table, String variant, String benchmark) {
     for (JsonNode row : table) {
-      if (row.path("variant").asText().equals(variant) && row.path("benchmark").asText().equals(benchmark)) {
+      if (row.path("variant").asText().equals(variant)
+          && row.path("benchmark").asText().equals(benchmark)) {
         return row;
       }
     }
@@ -132,23 +146,36 @@ public final class ReportPage {
         }
       }
       page.append(variant.startsWith("grace-") ? "<tr class=\"own\">" : "<tr>")
-          .append("<th>").append(Html.escape(variant)).append("</th><td>")
-          .append(any == null ? "" : any.path("bits").asInt()).append("</td>");
+          .append("<th>")
+          .append(Html.escape(variant))
+          .append("</th><td>")
+          .append(any == null ? "" : any.path("bits").asInt())
+          .append("</td>");
       for (String benchmark : benchmarks) {
         JsonNode row = find(table, variant, benchmark);
         if (row == null) {
           page.append("<td></td><td></td>");
           continue;
         }
-        page.append("<td><b>").append(Html.percent(row.path("accuracy").asDouble())).append("</b> <small>")
-            .append(Html.percent(row.path("low").asDouble())).append("–")
-            .append(Html.percent(row.path("high").asDouble())).append("</small></td>");
+        page.append("<td><b>")
+            .append(Html.percent(row.path("accuracy").asDouble()))
+            .append("</b> <small>")
+            .append(Html.percent(row.path("low").asDouble()))
+            .append("–")
+            .append(Html.percent(row.path("high").asDouble()))
+            .append("</small></td>");
         if (row.has("difference")) {
           double low = row.path("differenceLow").asDouble();
           double high = row.path("differenceHigh").asDouble();
-          page.append("<td class=\"").append(low > 0 ? "up" : high < 0 ? "down" : "even").append("\">")
-              .append(Html.points(row.path("difference").asDouble())).append(" <small>")
-              .append(Html.points(low)).append(" to ").append(Html.points(high)).append("</small></td>");
+          page.append("<td class=\"")
+              .append(low > 0 ? "up" : high < 0 ? "down" : "even")
+              .append("\">")
+              .append(Html.points(row.path("difference").asDouble()))
+              .append(" <small>")
+              .append(Html.points(low))
+              .append(" to ")
+              .append(Html.points(high))
+              .append("</small></td>");
         } else {
           page.append("<td></td>");
         }
@@ -163,7 +190,9 @@ public final class ReportPage {
     if (curves.isEmpty()) {
       return;
     }
-    section("Losses and β over time", "One line per trained variant and seed. β weighs distillation; the controller moves it.");
+    section(
+        "Losses and β over time",
+        "One line per trained variant and seed. β weighs distillation; the controller moves it.");
     Set<String> series = new LinkedHashSet<>();
     for (JsonNode run : curves) {
       run.path("series").fieldNames().forEachRemaining(series::add);
@@ -181,7 +210,10 @@ public final class ReportPage {
         }
       }
       lines.removeIf(line -> line.x().length != line.y().length);
-      page.append("<h3>").append(Html.escape(name)).append("</h3>").append(Charts.lines(name, "step", lines));
+      page.append("<h3>")
+          .append(Html.escape(name))
+          .append("</h3>")
+          .append(Charts.lines(name, "step", lines));
     }
     page.append("</section>\n");
   }
@@ -233,15 +265,19 @@ public final class ReportPage {
         "Centred Gram matrices of the visual tokens in the penultimate decoder block: red alike, blue unlike. RCKA draws the student's map to the teacher's.");
     page.append("<div class=\"maps\">");
     if (gram.path("photo").asText().startsWith("data:image/")) {
-      page.append("<figure><img alt=\"the photo\" src=\"").append(Html.escape(gram.path("photo").asText()))
+      page.append("<figure><img alt=\"the photo\" src=\"")
+          .append(Html.escape(gram.path("photo").asText()))
           .append("\"><figcaption>photo</figcaption></figure>");
     }
     for (JsonNode map : gram.path("maps")) {
       int n = map.path("n").asInt();
       double[] values = numbers(map.path("values"));
       if (n > 0 && values.length == n * n) {
-        page.append("<figure><img alt=\"Gram matrix\" src=\"").append(Charts.heatMap(values, n))
-            .append("\"><figcaption>").append(Html.escape(map.path("name").asText())).append("</figcaption></figure>");
+        page.append("<figure><img alt=\"Gram matrix\" src=\"")
+            .append(Charts.heatMap(values, n))
+            .append("\"><figcaption>")
+            .append(Html.escape(map.path("name").asText()))
+            .append("</figcaption></figure>");
       }
     }
     page.append("</div></section>\n");
@@ -252,10 +288,16 @@ public final class ReportPage {
       return;
     }
     section("Sizes", "");
-    page.append("<div class=\"scroll\"><table><thead><tr><th>model</th><th>seed</th><th>bytes</th></tr></thead><tbody>");
+    page.append(
+        "<div class=\"scroll\"><table><thead><tr><th>model</th><th>seed</th><th>bytes</th></tr></thead><tbody>");
     for (JsonNode row : report.path("sizes")) {
-      page.append("<tr><th>").append(Html.escape(row.path("variant").asText())).append("</th><td>")
-          .append(row.path("seed").asLong()).append("</td><td>").append(Html.bytes(row.path("bytes").asDouble())).append("</td></tr>");
+      page.append("<tr><th>")
+          .append(Html.escape(row.path("variant").asText()))
+          .append("</th><td>")
+          .append(row.path("seed").asLong())
+          .append("</td><td>")
+          .append(Html.bytes(row.path("bytes").asDouble()))
+          .append("</td></tr>");
     }
     page.append("</tbody></table></div>");
     JsonNode signals = report.path("signals");
@@ -272,18 +314,31 @@ public final class ReportPage {
     if (timings.isEmpty()) {
       return;
     }
-    section("Timings", "Wall time of the pipeline against the workers' own compute time; cached stages cost neither.");
-    page.append("<dl class=\"facts\"><dt>wall</dt><dd>").append(Html.seconds(timings.path("wallSeconds").asDouble()))
-        .append("</dd><dt>workers</dt><dd>").append(Html.seconds(timings.path("workerSeconds").asDouble())).append("</dd>");
+    section(
+        "Timings",
+        "Wall time of the pipeline against the workers' own compute time; cached stages cost neither.");
+    page.append("<dl class=\"facts\"><dt>wall</dt><dd>")
+        .append(Html.seconds(timings.path("wallSeconds").asDouble()))
+        .append("</dd><dt>workers</dt><dd>")
+        .append(Html.seconds(timings.path("workerSeconds").asDouble()))
+        .append("</dd>");
     if (timings.path("ratio").isNumber()) {
       fact("wall / (workers' time per worker)", timings.path("ratio"));
     }
-    page.append("</dl><div class=\"scroll\"><table><thead><tr><th>stage</th><th>tasks</th><th>cached</th><th>wall, summed</th><th>worker</th></tr></thead><tbody>");
+    page.append(
+        "</dl><div class=\"scroll\"><table><thead><tr><th>stage</th><th>tasks</th><th>cached</th><th>wall, summed</th><th>worker</th></tr></thead><tbody>");
     for (JsonNode row : timings.path("stages")) {
-      page.append("<tr><th>").append(Html.escape(row.path("stage").asText())).append("</th><td>").append(row.path("tasks").asInt())
-          .append("</td><td>").append(row.path("cached").asInt()).append("</td><td>")
-          .append(Html.seconds(row.path("wallSeconds").asDouble())).append("</td><td>")
-          .append(Html.seconds(row.path("workerSeconds").asDouble())).append("</td></tr>");
+      page.append("<tr><th>")
+          .append(Html.escape(row.path("stage").asText()))
+          .append("</th><td>")
+          .append(row.path("tasks").asInt())
+          .append("</td><td>")
+          .append(row.path("cached").asInt())
+          .append("</td><td>")
+          .append(Html.seconds(row.path("wallSeconds").asDouble()))
+          .append("</td><td>")
+          .append(Html.seconds(row.path("workerSeconds").asDouble()))
+          .append("</td></tr>");
     }
     page.append("</tbody></table></div></section>\n");
   }
@@ -301,7 +356,8 @@ public final class ReportPage {
 
   private void artifacts() {
     section("Artifacts", "");
-    page.append("<details><summary>").append(report.path("artifacts").size())
+    page.append("<details><summary>")
+        .append(report.path("artifacts").size())
         .append(" artifacts, by SHA-256</summary>");
     table(report.path("artifacts"), "");
     page.append("</details></section>\n");
@@ -313,7 +369,8 @@ public final class ReportPage {
     }
     section("Recipe", "");
     page.append("<details><summary>as it ran, every default filled in</summary><pre>")
-        .append(Html.escape(report.path("recipe").asText())).append("</pre></details></section>\n");
+        .append(Html.escape(report.path("recipe").asText()))
+        .append("</pre></details></section>\n");
   }
 
   /** A table of an array of objects: its columns are the keys, in order of appearance. */
@@ -328,7 +385,9 @@ public final class ReportPage {
     page.append("<div class=\"scroll\"><table><thead><tr>");
     boolean first = true;
     for (String column : columns) {
-      page.append("<th>").append(Html.escape(first && !firstName.isEmpty() ? firstName : words(column))).append("</th>");
+      page.append("<th>")
+          .append(Html.escape(first && !firstName.isEmpty() ? firstName : words(column)))
+          .append("</th>");
       first = false;
     }
     page.append("</tr></thead><tbody>");
@@ -345,7 +404,11 @@ public final class ReportPage {
   private static String cell(JsonNode value, String column) {
     if (column.equals("sha256")) {
       String text = value.asText();
-      return "<code title=\"" + Html.escape(text) + "\">" + Html.escape(text.substring(0, Math.min(12, text.length()))) + "</code>";
+      return "<code title=\""
+          + Html.escape(text)
+          + "\">"
+          + Html.escape(text.substring(0, Math.min(12, text.length())))
+          + "</code>";
     }
     if (column.equals("bytes")) {
       return Html.bytes(value.asDouble());
@@ -360,7 +423,11 @@ public final class ReportPage {
     if (value.isMissingNode() || value.isNull()) {
       return;
     }
-    page.append("<dt>").append(Html.escape(name)).append("</dt><dd>").append(cell(value, "")).append("</dd>");
+    page.append("<dt>")
+        .append(Html.escape(name))
+        .append("</dt><dd>")
+        .append(cell(value, ""))
+        .append("</dd>");
   }
 
   /** {@code bytesPerToken} becomes {@code bytes per token}. */
@@ -378,8 +445,11 @@ public final class ReportPage {
     return values;
   }
 
-  /** Keys that differ between two correct runs: everything else of {@code report.json} is the same. */
+  /**
+   * Keys that differ between two correct runs: everything else of {@code report.json} is the same.
+   */
   public static Map<String, String> volatileKeys() {
-    return Map.of("timings", "wall and worker time", "artifacts[].cached", "whether the store had it");
+    return Map.of(
+        "timings", "wall and worker time", "artifacts[].cached", "whether the store had it");
   }
 }

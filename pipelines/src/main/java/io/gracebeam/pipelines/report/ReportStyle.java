@@ -1,6 +1,9 @@
 package io.gracebeam.pipelines.report;
 
-/** The page's style sheet: light and dark after the reader's system, readable on paper and on a telephone. */
+/**
+ * The page's style sheet: light and dark after the reader's system, readable on paper and on a
+ * telephone.
+ */
 final class ReportStyle {
   private ReportStyle() {}
 

@@ -20,7 +20,10 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 
-/** Makes the datasets of a demonstration from class-labelled photos, or from drawn shapes; a hit if the store has them. */
+/**
+ * Makes the datasets of a demonstration from class-labelled photos, or from drawn shapes; a hit if
+ * the store has them.
+ */
 public final class DemoData {
   private static final int SHAPES_PER_CLASS = 200;
   private static final int ALL_PHOTOS = Integer.MAX_VALUE;
@@ -47,13 +50,19 @@ public final class DemoData {
    * @throws GraceException (user) if only one of the two is given, or one is missing
    */
   public DemoData(
-      ArtifactStore store, StartSettings settings, Optional<Path> images, Optional<Path> testImages) {
+      ArtifactStore store,
+      StartSettings settings,
+      Optional<Path> images,
+      Optional<Path> testImages) {
     if (images.isPresent() != testImages.isPresent()) {
-      throw GraceException.user("--images and --test-images go together: questions must be about photos that training never showed");
+      throw GraceException.user(
+          "--images and --test-images go together: questions must be about photos that training never showed");
     }
-    for (Path path : images.isPresent() ? new Path[] {images.get(), testImages.get()} : new Path[0]) {
+    for (Path path :
+        images.isPresent() ? new Path[] {images.get(), testImages.get()} : new Path[0]) {
       if (!Files.exists(path)) {
-        throw GraceException.user("%s: no such file; name a folder or zip with a folder per class", path);
+        throw GraceException.user(
+            "%s: no such file; name a folder or zip with a folder per class", path);
       }
     }
     this.store = store;
@@ -64,7 +73,8 @@ public final class DemoData {
 
   /** The student's training set, with the benchmarks. */
   public Made student() {
-    return make("student", settings.studentGrids(), settings.testGrids(), settings.studentPhotosPerClass());
+    return make(
+        "student", settings.studentGrids(), settings.testGrids(), settings.studentPhotosPerClass());
   }
 
   /** The teacher's training set. */
@@ -77,7 +87,8 @@ public final class DemoData {
     Map<String, ArtifactRef> inputs = new TreeMap<>();
     images.ifPresent(path -> inputs.put("images", ref(path)));
     testImages.ifPresent(path -> inputs.put("test-images", ref(path)));
-    String key = StageKeys.key("grids", 1, options(train, test, perClass), inputs, "", settings.seed());
+    String key =
+        StageKeys.key("grids", 1, options(train, test, perClass), inputs, "", settings.seed());
     Optional<Manifest> published = store.find(key);
     if (published.isPresent()) {
       return new Made(published.get(), true, (System.nanoTime() - start) / 1e9);
@@ -110,21 +121,31 @@ public final class DemoData {
 
   private PhotoSet photos(Optional<Path> place, long set, int perClass) {
     return place.isPresent()
-        ? ClassPhotos.read(place.get(), ClassPhotos.Limits.of(settings.photo(), perClass > 0 ? perClass : ALL_PHOTOS))
-        : ShapePhotos.draw(settings.seed(), set, perClass > 0 ? perClass : SHAPES_PER_CLASS, settings.photo());
+        ? ClassPhotos.read(
+            place.get(),
+            ClassPhotos.Limits.of(settings.photo(), perClass > 0 ? perClass : ALL_PHOTOS))
+        : ShapePhotos.draw(
+            settings.seed(), set, perClass > 0 ? perClass : SHAPES_PER_CLASS, settings.photo());
   }
 
   private Struct options(int train, int test, int perClass) {
     Struct.Builder options = Struct.newBuilder();
     Map<String, Integer> values =
         Map.of(
-            "train", train,
-            "test", test,
-            "perClass", perClass,
-            "side", settings.side(),
-            "photo", settings.photo(),
-            "shapes", images.isPresent() ? 0 : SHAPES_PER_CLASS);
-    values.forEach((name, value) -> options.putFields(name, Value.newBuilder().setNumberValue(value).build()));
+            "train",
+            train,
+            "test",
+            test,
+            "perClass",
+            perClass,
+            "side",
+            settings.side(),
+            "photo",
+            settings.photo(),
+            "shapes",
+            images.isPresent() ? 0 : SHAPES_PER_CLASS);
+    values.forEach(
+        (name, value) -> options.putFields(name, Value.newBuilder().setNumberValue(value).build()));
     return options.build();
   }
 

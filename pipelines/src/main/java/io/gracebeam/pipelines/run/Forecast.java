@@ -32,16 +32,23 @@ public final class Forecast {
 
   /** The fate of every stage, in the plan's order. */
   public static Map<String, Fate> of(
-      RunPlan plan, Workers workers, String engineDigest, Map<String, ArtifactRef> given, Path store) {
+      RunPlan plan,
+      Workers workers,
+      String engineDigest,
+      Map<String, ArtifactRef> given,
+      Path store) {
     Map<String, Fate> fates = new LinkedHashMap<>();
     Map<String, byte[]> earlier = new HashMap<>();
     for (PlannedStage stage : plan.stages()) {
-      boolean ready = stage.inputs().values().stream().allMatch(i -> i.startsWith("@") || earlier.containsKey(i));
+      boolean ready =
+          stage.inputs().values().stream()
+              .allMatch(i -> i.startsWith("@") || earlier.containsKey(i));
       if (!ready) {
         fates.put(stage.id(), Fate.RUN_AFTER);
         continue;
       }
-      Optional<Manifest> found = find(stage, Tasks.of(stage, given, store), workers, engineDigest, given, earlier);
+      Optional<Manifest> found =
+          find(stage, Tasks.of(stage, given, store), workers, engineDigest, given, earlier);
       found.ifPresent(manifest -> earlier.put(stage.id(), manifest.toByteArray()));
       fates.put(stage.id(), found.isPresent() ? Fate.CACHED : Fate.RUN);
     }
@@ -56,14 +63,16 @@ public final class Forecast {
       Map<String, ArtifactRef> given,
       Map<String, byte[]> earlier) {
     if (stage.kind() != StageKind.SIGNALS) {
-      return StageLookup.find(RunPipeline.stage(stage.kind(), workers), task, earlier, engineDigest);
+      return StageLookup.find(
+          RunPipeline.stage(stage.kind(), workers), task, earlier, engineDigest);
     }
     Map<String, ArtifactRef> units = new TreeMap<>();
     stage
         .inputs()
         .forEach(
             (role, id) ->
-                units.put(role, id.startsWith("@") ? given.get(id) : JoinSignals.artifact(earlier, id)));
+                units.put(
+                    role, id.startsWith("@") ? given.get(id) : JoinSignals.artifact(earlier, id)));
     return ArtifactStore.open(Path.of(task.getStore())).find(JoinSignals.key(task, units));
   }
 }

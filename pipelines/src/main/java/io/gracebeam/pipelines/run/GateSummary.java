@@ -16,7 +16,10 @@ import java.nio.file.Path;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** Teacher entropy against teacher error, over all units: the figures that tell whether the gate can work. */
+/**
+ * Teacher entropy against teacher error, over all units: the figures that tell whether the gate can
+ * work.
+ */
 final class GateSummary {
   private GateSummary() {}
 
@@ -80,7 +83,8 @@ final class GateSummary {
   /** Size of the logit axis, from a Hugging Face folder's configuration. */
   static int vocabulary(Path model) throws IOException {
     JsonNode config = new ObjectMapper().readTree(model.resolve("config.json").toFile());
-    int size = config.path("text_config").path("vocab_size").asInt(config.path("vocab_size").asInt());
+    int size =
+        config.path("text_config").path("vocab_size").asInt(config.path("vocab_size").asInt());
     if (size < 2) {
       throw GraceException.data("%s: config.json says nothing of text_config.vocab_size", model);
     }

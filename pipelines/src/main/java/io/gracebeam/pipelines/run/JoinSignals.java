@@ -25,8 +25,8 @@ import org.apache.beam.sdk.transforms.DoFn;
 import org.apache.beam.sdk.values.PCollectionView;
 
 /**
- * Publishes the folder of all extracted units, one subfolder each, with {@code gate.json} beside them. Files are linked where the
- * file system can, since units are immutable.
+ * Publishes the folder of all extracted units, one subfolder each, with {@code gate.json} beside
+ * them. Files are linked where the file system can, since units are immutable.
  */
 final class JoinSignals extends DoFn<StageTask, StageResult> {
   private static final long serialVersionUID = 1L;
@@ -90,7 +90,12 @@ final class JoinSignals extends DoFn<StageTask, StageResult> {
 
   static String key(StageTask task, Map<String, ArtifactRef> units) {
     return StageKeys.key(
-        task.getStage(), task.getVersion(), TeacherCache.getDefaultInstance(), units, "", task.getSeed());
+        task.getStage(),
+        task.getVersion(),
+        TeacherCache.getDefaultInstance(),
+        units,
+        "",
+        task.getSeed());
   }
 
   private static Manifest publish(
@@ -104,7 +109,8 @@ final class JoinSignals extends DoFn<StageTask, StageResult> {
     }
     ObjectNode gate = GateSummary.of(parts, GateSummary.vocabulary(Path.of(teacher.getUri())));
     Files.writeString(
-        folder.resolve(GATE), new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(gate) + "\n");
+        folder.resolve(GATE),
+        new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(gate) + "\n");
     Manifest.Builder partial =
         Manifest.newBuilder()
             .setStage(task.getStage())

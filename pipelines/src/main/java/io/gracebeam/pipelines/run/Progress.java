@@ -69,7 +69,8 @@ public final class Progress {
         if (told.add(id)) {
           last = id;
           if (!bar) {
-            out.println(String.format(Locale.ROOT, "[%d/%d] %6.1f s  %s", told.size(), total, seconds, id));
+            out.println(
+                String.format(Locale.ROOT, "[%d/%d] %6.1f s  %s", told.size(), total, seconds, id));
           }
         }
       }

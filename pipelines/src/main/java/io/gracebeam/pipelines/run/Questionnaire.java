@@ -67,9 +67,11 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
     return new Questionnaire(spec.getName(), benchmark, asked, ref);
   }
 
-  private static Benchmark read(
-      io.gracebeam.proto.v1.Benchmark spec, Path dataset, Path scratch) {
-    Path images = spec.getImages().isEmpty() ? dataset.resolve("benchmark-images") : Path.of(spec.getImages());
+  private static Benchmark read(io.gracebeam.proto.v1.Benchmark spec, Path dataset, Path scratch) {
+    Path images =
+        spec.getImages().isEmpty()
+            ? dataset.resolve("benchmark-images")
+            : Path.of(spec.getImages());
     PromptStyle style = PromptStyle.PLAIN;
     switch (spec.getFormat()) {
       case "pope":
@@ -80,7 +82,10 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
         Path problems = file(spec, dataset, "scienceqa.json");
         String name = problems.getFileName().toString();
         Path splits =
-            problems.resolveSibling(name.equals("problems.json") ? "pid_splits.json" : name.replace(".json", "_split.json"));
+            problems.resolveSibling(
+                name.equals("problems.json")
+                    ? "pid_splits.json"
+                    : name.replace(".json", "_split.json"));
         return ScienceQa.read(problems, splits, "test", images, style);
       case "mmbench":
         MmBench mmbench = MmBench.read(file(spec, dataset, "mmbench.tsv"), scratch, style, true);

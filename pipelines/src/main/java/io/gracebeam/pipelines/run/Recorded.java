@@ -19,8 +19,8 @@ import java.util.stream.Stream;
 import org.apache.beam.sdk.transforms.DoFn;
 
 /**
- * What a pipeline leaves for the process that launched it: one small file per result and per dead letter, named after its
- * content's identity, so that a bundle that runs twice leaves one.
+ * What a pipeline leaves for the process that launched it: one small file per result and per dead
+ * letter, named after its content's identity, so that a bundle that runs twice leaves one.
  */
 final class Recorded {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -32,7 +32,8 @@ final class Recorded {
    *
    * @param cached whether the store had it
    */
-  record Result(String taskId, byte[] manifest, boolean cached, double workerSeconds, double wallSeconds) {}
+  record Result(
+      String taskId, byte[] manifest, boolean cached, double workerSeconds, double wallSeconds) {}
 
   /** A refused record. */
   record Refused(String stage, String taskId, String id, String reason) {}
@@ -69,7 +70,9 @@ final class Recorded {
 
     @ProcessElement
     public void process(@Element DeadLetter letter) {
-      String name = Digests.sha256((letter.getTaskId() + "\n" + letter.getId()).getBytes(StandardCharsets.UTF_8));
+      String name =
+          Digests.sha256(
+              (letter.getTaskId() + "\n" + letter.getId()).getBytes(StandardCharsets.UTF_8));
       write(
           folder,
           name + ".refused",
@@ -84,7 +87,8 @@ final class Recorded {
       Files.write(temporary, JSON.writeValueAsBytes(value));
       Files.move(temporary, file, StandardCopyOption.REPLACE_EXISTING);
     } catch (IOException e) {
-      throw GraceException.environment("%s: cannot be written: %s", file, e.getMessage()).withCause(e);
+      throw GraceException.environment("%s: cannot be written: %s", file, e.getMessage())
+          .withCause(e);
     }
   }
 
@@ -124,7 +128,8 @@ final class Recorded {
         values.add(JSON.readValue(Files.readAllBytes(file), type));
       }
     } catch (IOException e) {
-      throw GraceException.environment("%s: cannot be read: %s", folder, e.getMessage()).withCause(e);
+      throw GraceException.environment("%s: cannot be read: %s", folder, e.getMessage())
+          .withCause(e);
     }
     return values;
   }

@@ -73,7 +73,9 @@ final class ReportBuilder {
     return report;
   }
 
-  /** Fills the rows; gives the scored answers by variant, benchmark and seed, in the table's order. */
+  /**
+   * Fills the rows; gives the scored answers by variant, benchmark and seed, in the table's order.
+   */
   private Map<String, Map<String, List<List<Score.Answer>>>> rows(ArrayNode rows) {
     Map<String, Map<String, List<List<Score.Answer>>>> all = new LinkedHashMap<>();
     for (RunPlan.Model model : plan.models()) {
@@ -139,8 +141,7 @@ final class ReportBuilder {
     return answers;
   }
 
-  private void table(
-      ArrayNode table, Map<String, Map<String, List<List<Score.Answer>>>> answers) {
+  private void table(ArrayNode table, Map<String, Map<String, List<List<Score.Answer>>>> answers) {
     int resamples = Math.max(100, recipe.getEvaluation().getBootstrap());
     Bootstrap bootstrap = new Bootstrap(1, resamples, 0.95);
     Map<String, List<List<Score.Answer>>> baseline = answers.get("bf16");
@@ -162,7 +163,8 @@ final class ReportBuilder {
                   row.put("low", accuracy.low());
                   row.put("high", accuracy.high());
                   if (baseline != null && !variant.equals("bf16")) {
-                    Bootstrap.Interval difference = difference(bootstrap, bySeed, baseline.get(benchmark));
+                    Bootstrap.Interval difference =
+                        difference(bootstrap, bySeed, baseline.get(benchmark));
                     row.put("difference", difference.mean());
                     row.put("differenceLow", difference.low());
                     row.put("differenceHigh", difference.high());
@@ -191,10 +193,17 @@ final class ReportBuilder {
 
   private void gate(ObjectNode report) {
     ReportInput.Stage signals = byId.get("signals");
-    report.set("gate", signals == null ? JSON.createObjectNode() : tree(folder(signals).resolve(JoinSignals.GATE)));
+    report.set(
+        "gate",
+        signals == null
+            ? JSON.createObjectNode()
+            : tree(folder(signals).resolve(JoinSignals.GATE)));
   }
 
-  /** Losses over time of every trained model: means over at most {@value #CURVE_POINTS} stretches of steps. */
+  /**
+   * Losses over time of every trained model: means over at most {@value #CURVE_POINTS} stretches of
+   * steps.
+   */
   private void curves(ArrayNode curves) {
     for (RunPlan.Model model : plan.models()) {
       ReportInput.Stage stage = model.trained().map(byId::get).orElse(null);
@@ -254,7 +263,10 @@ final class ReportBuilder {
     }
   }
 
-  /** Sizes of the teacher cache as measured: its files over its tokens and images, and what the units measured themselves. */
+  /**
+   * Sizes of the teacher cache as measured: its files over its tokens and images, and what the
+   * units measured themselves.
+   */
   private void signals(ObjectNode node) {
     ReportInput.Stage signals = byId.get("signals");
     if (signals == null) {
@@ -283,7 +295,9 @@ final class ReportBuilder {
     measures.forEach(
         (name, sum) -> {
           if (!node.has(name)) {
-            node.put(name, name.toLowerCase(java.util.Locale.ROOT).contains("per") ? sum[0] / sum[1] : sum[0]);
+            node.put(
+                name,
+                name.toLowerCase(java.util.Locale.ROOT).contains("per") ? sum[0] / sum[1] : sum[0]);
           }
         });
   }
@@ -338,7 +352,8 @@ final class ReportBuilder {
       }
       return bytes;
     } catch (IOException e) {
-      throw GraceException.environment("%s: cannot be read: %s", folder, e.getMessage()).withCause(e);
+      throw GraceException.environment("%s: cannot be read: %s", folder, e.getMessage())
+          .withCause(e);
     }
   }
 }

@@ -24,7 +24,12 @@ record ReportInput(
    * @param cached whether the store had it
    */
   record Stage(
-      String id, String kind, Manifest manifest, boolean cached, double workerSeconds, double wallSeconds) {
+      String id,
+      String kind,
+      Manifest manifest,
+      boolean cached,
+      double workerSeconds,
+      double wallSeconds) {
 
     /** As a row of {@code stages.jsonl}. */
     Map<String, Object> row() {

@@ -37,10 +37,12 @@ public final class Run {
    * Prepares a run: reads the data's sizes and plans.
    *
    * @param recipe resolved; for a demonstration its folders are placeholders
-   * @param demo how the demonstration makes data and checkpoints; empty for a recipe that names its own
+   * @param demo how the demonstration makes data and checkpoints; empty for a recipe that names its
+   *     own
    * @param data makes the demonstration's data; empty likewise
    */
-  public Run(RunFolder folder, Recipe recipe, Optional<StartSettings> demo, Optional<DemoData> data) {
+  public Run(
+      RunFolder folder, Recipe recipe, Optional<StartSettings> demo, Optional<DemoData> data) {
     this.folder = folder;
     this.start = demo;
     Path dataset;
@@ -50,16 +52,29 @@ public final class Run {
       dataset = Path.of(student.manifest().getArtifact().getUri());
       given.put(RunPlan.DATASET, student.manifest().getArtifact());
       given.put(RunPlan.TEACHER_DATASET, teacher.manifest().getArtifact());
-      local.add(new ReportInput.Stage("data/student", "data", student.manifest(), student.cached(), 0, student.seconds()));
+      local.add(
+          new ReportInput.Stage(
+              "data/student", "data", student.manifest(), student.cached(), 0, student.seconds()));
       if (!demo.orElseThrow().oneDataset()) {
-        local.add(new ReportInput.Stage("data/teacher", "data", teacher.manifest(), teacher.cached(), 0, teacher.seconds()));
+        local.add(
+            new ReportInput.Stage(
+                "data/teacher",
+                "data",
+                teacher.manifest(),
+                teacher.cached(),
+                0,
+                teacher.seconds()));
       }
     } else {
       dataset = folderOf("data.train", recipe.getData().getTrain());
       given.put(RunPlan.DATASET, artifact("dataset", dataset));
-      given.put(RunPlan.STUDENT, artifact("model", folderOf("models.student", recipe.getModels().getStudent())));
+      given.put(
+          RunPlan.STUDENT,
+          artifact("model", folderOf("models.student", recipe.getModels().getStudent())));
       if (!recipe.getModels().getTeacher().isEmpty()) {
-        given.put(RunPlan.TEACHER, artifact("model", folderOf("models.teacher", recipe.getModels().getTeacher())));
+        given.put(
+            RunPlan.TEACHER,
+            artifact("model", folderOf("models.teacher", recipe.getModels().getTeacher())));
       }
     }
     this.recipe = recipe;
@@ -69,13 +84,19 @@ public final class Run {
     for (io.gracebeam.proto.v1.Benchmark spec : recipe.getData().getBenchmarksList()) {
       Questionnaire questionnaire =
           Questionnaire.open(
-              spec, dataset, folder.root().resolve("benchmarks"), recipe.getEvaluation().getMaxQuestions());
+              spec,
+              dataset,
+              folder.root().resolve("benchmarks"),
+              recipe.getEvaluation().getMaxQuestions());
       questionnaires.add(questionnaire);
       given.put(RunPlan.BENCHMARK + spec.getName(), questionnaire.images());
       questions.put(spec.getName(), questionnaire.asked());
     }
     this.plan =
-        RunPlan.of(recipe, new RunPlan.Sizes(most > 0 ? Math.min(most, examples) : examples, questions), start);
+        RunPlan.of(
+            recipe,
+            new RunPlan.Sizes(most > 0 ? Math.min(most, examples) : examples, questions),
+            start);
   }
 
   /** The plan. */
@@ -134,7 +155,12 @@ public final class Run {
     folder.writeLines("ledger.jsonl", ledger);
     folder.writeLines("stages.jsonl", stages.stream().map(ReportInput.Stage::row).toList());
     ObjectNode report =
-        new ReportBuilder(recipe, plan, questionnaires, new ReportInput(stages, ledger, wall, workers.count())).build();
+        new ReportBuilder(
+                recipe,
+                plan,
+                questionnaires,
+                new ReportInput(stages, ledger, wall, workers.count()))
+            .build();
     ReportFiles.write(folder, report);
     return report;
   }
@@ -158,7 +184,8 @@ public final class Run {
           rows.add(row);
         }
       } catch (IOException e) {
-        throw GraceException.environment("%s: cannot be read: %s", letters, e.getMessage()).withCause(e);
+        throw GraceException.environment("%s: cannot be read: %s", letters, e.getMessage())
+            .withCause(e);
       }
     }
     return rows;
@@ -198,7 +225,6 @@ public final class Run {
     return ArtifactRef.newBuilder()
         .setKind(kind)
         .setSha256(Digests.sha256(path))
-        .setBytes(Digests.bytes(path))
         .setUri(path.toString())
         .build();
   }
@@ -212,7 +238,8 @@ public final class Run {
       }
       return size;
     } catch (IOException e) {
-      throw GraceException.data("%s: is missing or no JSON list: %s", train, e.getClass().getSimpleName())
+      throw GraceException.data(
+              "%s: is missing or no JSON list: %s", train, e.getClass().getSimpleName())
           .withCause(e);
     }
   }

@@ -15,8 +15,9 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /**
- * The folder of one run: {@code recipe.resolved.yaml}, {@code stages.jsonl}, {@code ledger.jsonl}, {@code report.json}, {@code
- * report.html}, and the artifact store. Only one process at a time writes to it.
+ * The folder of one run: {@code recipe.resolved.yaml}, {@code stages.jsonl}, {@code ledger.jsonl},
+ * {@code report.json}, {@code report.html}, and the artifact store. Only one process at a time
+ * writes to it.
  */
 public final class RunFolder implements AutoCloseable {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -42,7 +43,8 @@ public final class RunFolder implements AutoCloseable {
     try {
       Files.createDirectories(root);
       channel =
-          FileChannel.open(root.resolve(".lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+          FileChannel.open(
+              root.resolve(".lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
       FileLock lock = channel.tryLock();
       if (lock != null) {
         return new RunFolder(root, channel, lock);
@@ -57,7 +59,8 @@ public final class RunFolder implements AutoCloseable {
               root, reason(e))
           .withCause(e);
     }
-    throw GraceException.user("%s: another run is at work in it; wait for it, or name another folder with --out", root);
+    throw GraceException.user(
+        "%s: another run is at work in it; wait for it, or name another folder with --out", root);
   }
 
   /** Absolute path. */
@@ -83,7 +86,8 @@ public final class RunFolder implements AutoCloseable {
       }
       return Files.createDirectories(results);
     } catch (IOException e) {
-      throw GraceException.environment("%s: cannot be emptied: %s", results, reason(e)).withCause(e);
+      throw GraceException.environment("%s: cannot be emptied: %s", results, reason(e))
+          .withCause(e);
     }
   }
 
@@ -93,7 +97,8 @@ public final class RunFolder implements AutoCloseable {
     Path temporary = root.resolve(name + ".tmp");
     try {
       Files.writeString(temporary, text);
-      Files.move(temporary, file, StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.ATOMIC_MOVE);
+      Files.move(
+          temporary, file, StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.ATOMIC_MOVE);
     } catch (IOException e) {
       throw GraceException.environment("%s: cannot be written: %s", file, reason(e)).withCause(e);
     }
@@ -107,7 +112,8 @@ public final class RunFolder implements AutoCloseable {
         text.append(JSON.writeValueAsString(row)).append('\n');
       }
     } catch (IOException e) {
-      throw GraceException.bug("%s: a row cannot be written as JSON: %s", name, reason(e)).withCause(e);
+      throw GraceException.bug("%s: a row cannot be written as JSON: %s", name, reason(e))
+          .withCause(e);
     }
     write(name, text.toString());
   }

@@ -30,8 +30,9 @@ import org.apache.beam.sdk.values.PCollectionView;
 import org.apache.beam.sdk.values.TypeDescriptor;
 
 /**
- * Builds the pipeline of a plan: wave by wave, in each wave one transform per kind of stage, with all earlier results as a side
- * input. Rounds are unrolled; the graph's size follows the number of waves, not that of tasks.
+ * Builds the pipeline of a plan: wave by wave, in each wave one transform per kind of stage, with
+ * all earlier results as a side input. Rounds are unrolled; the graph's size follows the number of
+ * waves, not that of tasks.
  */
 public final class RunPipeline {
   private final Workers workers;
@@ -70,11 +71,14 @@ public final class RunPipeline {
                 name + "/Tasks",
                 Create.of(group.getValue()).withType(TypeDescriptor.of(StageTask.class)));
         if (group.getKey() == StageKind.SIGNALS) {
-          done = done.and(tasks.apply(name, ParDo.of(new JoinSignals(earlier)).withSideInputs(earlier)));
+          done =
+              done.and(
+                  tasks.apply(name, ParDo.of(new JoinSignals(earlier)).withSideInputs(earlier)));
           continue;
         }
         WorkerStage<?> stage = stage(group.getKey());
-        StageOutputs outputs = tasks.apply(name, earlier == null ? stage : stage.withEarlier(earlier));
+        StageOutputs outputs =
+            tasks.apply(name, earlier == null ? stage : stage.withEarlier(earlier));
         done = done.and(outputs.results());
         refused = refused.and(outputs.deadLetters());
       }
@@ -91,7 +95,9 @@ public final class RunPipeline {
   private Map<StageKind, List<StageTask>> byKind(List<PlannedStage> wave) {
     Map<StageKind, List<StageTask>> groups = new EnumMap<>(StageKind.class);
     for (PlannedStage stage : wave) {
-      groups.computeIfAbsent(stage.kind(), k -> new ArrayList<>()).add(Tasks.of(stage, given, store));
+      groups
+          .computeIfAbsent(stage.kind(), k -> new ArrayList<>())
+          .add(Tasks.of(stage, given, store));
     }
     return groups;
   }

@@ -19,7 +19,8 @@ final class Tasks {
 
   static StageTask of(PlannedStage stage, Map<String, ArtifactRef> given, Path store) {
     StageTask task =
-        StageTask.of(stage.id(), stage.kind().label(), request(stage), stage.seed(), store.toString());
+        StageTask.of(
+            stage.id(), stage.kind().label(), request(stage), stage.seed(), store.toString());
     for (Map.Entry<String, String> input : stage.inputs().entrySet()) {
       String source = input.getValue();
       if (!source.startsWith("@")) {
@@ -28,7 +29,8 @@ final class Tasks {
       }
       ArtifactRef artifact = given.get(source);
       if (artifact == null) {
-        throw GraceException.bug("stage %s reads %s, which this run does not have", stage.id(), source);
+        throw GraceException.bug(
+            "stage %s reads %s, which this run does not have", stage.id(), source);
       }
       task = task.withInput(input.getKey(), artifact);
     }

@@ -9,7 +9,10 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 
-/** Tells beforehand whether a task is a cache hit, by the very key that the stage itself would look up. */
+/**
+ * Tells beforehand whether a task is a cache hit, by the very key that the stage itself would look
+ * up.
+ */
 public final class StageLookup {
   private StageLookup() {}
 
