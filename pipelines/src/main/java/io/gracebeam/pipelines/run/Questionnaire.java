@@ -68,10 +68,7 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
   }
 
   private static Benchmark read(io.gracebeam.proto.v1.Benchmark spec, Path dataset, Path scratch) {
-    Path images =
-        spec.getImages().isEmpty()
-            ? dataset.resolve("benchmark-images")
-            : Path.of(spec.getImages());
+    Path images = place(spec.getImages(), dataset, "benchmark-images");
     PromptStyle style = PromptStyle.PLAIN;
     switch (spec.getFormat()) {
       case "pope":
@@ -99,7 +96,15 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
   }
 
   private static Path file(io.gracebeam.proto.v1.Benchmark spec, Path dataset, String name) {
-    return spec.getPath().isEmpty() ? dataset.resolve(name) : Path.of(spec.getPath());
+    return place(spec.getPath(), dataset, name);
+  }
+
+  /** A path as it stands, or inside the dataset's folder where it names nothing by itself. */
+  private static Path place(String path, Path dataset, String otherwise) {
+    if (path.isEmpty()) {
+      return dataset.resolve(otherwise);
+    }
+    return Files.exists(Path.of(path)) ? Path.of(path) : dataset.resolve(path);
   }
 
   /** The scored units of the questions that were asked, by the benchmark's official rule. */

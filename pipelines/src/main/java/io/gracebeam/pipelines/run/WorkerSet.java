@@ -39,7 +39,9 @@ public final class WorkerSet implements AutoCloseable {
                         "no worker: this JVM (%s) cannot embed one; run on a JDK 25 or name workers with --workers host:port",
                         Runtime.version().feature()));
     EmbeddedWorker worker = provider.start(settings);
-    return new WorkerSet(Workers.of("localhost:" + worker.port()), Optional.of(worker));
+    // One call at a time: the engine has one gradient collector per JVM.
+    return new WorkerSet(
+        Workers.of("localhost:" + worker.port()).withMaxInFlight(1), Optional.of(worker));
   }
 
   /** How to reach them. */

@@ -30,7 +30,7 @@ final class Ranges {
     integer(rules, "Recipe.shards", 1, 4096);
     integer(rules, "Recipe.rounds", 1, 4096);
     integer(rules, "Data.shard_examples", 1, 1 << 20);
-    oneOf(rules, "Benchmark.format", "pope", "scienceqa", "mmbench");
+    oneOf(rules, "Benchmark.format", "open", "pope", "scienceqa", "mmbench");
     pattern(rules, "Benchmark.name", "[A-Za-z0-9][A-Za-z0-9._-]{0,39}");
     integer(rules, "Training.steps", 1, 100_000_000);
     integer(rules, "Training.batch_examples", 1, 1 << 20);
