@@ -166,14 +166,14 @@ public final class StudentTrainer {
     SortedMap<String, float[]> state = StateFile.read(file);
     parameters.restore(state);
     float[] c = state.get(CONTROLLER);
-    if (c == null || c.length != 6) {
+    if (c == null || c.length != 7) {
       throw GraceException.data("%s: the controller's state is missing", file.getFileName());
     }
-    controller.state(new IbController.State(doubleOf(c, 0), doubleOf(c, 2), c[4] != 0));
+    controller.state(new IbController.State(doubleOf(c, 0), doubleOf(c, 3), c[6] != 0));
   }
 
   private static double doubleOf(float[] c, int at) {
-    return (double) c[at] + c[at + 1];
+    return ((double) c[at] + c[at + 1]) + c[at + 2];
   }
 
   private static Map<String, Double> row(
@@ -207,10 +207,10 @@ public final class StudentTrainer {
     Path folder = Files2.folder(outDir.resolve("model"));
     writeModel(model, parameters, from, folder);
     SortedMap<String, float[]> state = parameters.state();
-    float[] c = new float[6];
+    float[] c = new float[7];
     split(controller.state().beta(), c, 0);
-    split(controller.state().ema(), c, 2);
-    c[4] = controller.state().started() ? 1 : 0;
+    split(controller.state().ema(), c, 3);
+    c[6] = controller.state().started() ? 1 : 0;
     state.put(CONTROLLER, c);
     state.put(STEP, new float[] {step});
     StateFile.write(outDir.resolve(StateFile.FILE), state);
@@ -230,9 +230,11 @@ public final class StudentTrainer {
     }
   }
 
+  /** A double as the exact sum of three floats. */
   private static void split(double v, float[] c, int at) {
     c[at] = (float) v;
     c[at + 1] = (float) (v - c[at]);
+    c[at + 2] = (float) (v - c[at] - c[at + 1]);
   }
 
   private static SortedMap<String, Double> measures(Curves curves, BatchMaker maker, long steps) {

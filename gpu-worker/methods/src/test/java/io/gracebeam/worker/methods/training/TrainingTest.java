@@ -112,6 +112,7 @@ class TrainingTest {
     Path a = train("grace-a", TinyWorld.variant(4, 16), student, 0, 1, 0, 1);
     Path b = train("grace-b", TinyWorld.variant(4, 16), student, 0, 1, 0, 1);
     Curves c = Curves.read(a);
+    assertThat(Curves.read(b).rows()).isEqualTo(c.rows());
     assertThat(c.rows()).hasSize(20);
     assertThat(c.last("ce")).isLessThan(c.rows().get(0).get("ce"));
     assertThat(c.last("gdkd")).isLessThan(c.rows().get(0).get("gdkd"));
