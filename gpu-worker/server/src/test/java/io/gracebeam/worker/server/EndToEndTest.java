@@ -45,8 +45,6 @@ import org.junit.jupiter.api.io.TempDir;
  * The whole way on the tensor engine, through the embedded worker: prepare, extract, train, export,
  * generate.
  */
-// Off by default: on the tensor engine the JVM aborts in this loop (native heap corruption), cause
-// not found yet.
 @Timeout(180)
 class EndToEndTest {
   private static final int EXAMPLES = 8;

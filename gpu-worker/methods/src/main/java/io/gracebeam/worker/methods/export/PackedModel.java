@@ -3,13 +3,13 @@ package io.gracebeam.worker.methods.export;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.LlavaModel;
-import java.nio.FloatBuffer;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -87,6 +87,6 @@ public final class PackedModel {
     w.matmul(in, m, y);
     long[] shape = x.getShape().getShape().clone();
     shape[shape.length - 1] = w.rows();
-    return x.getManager().create(FloatBuffer.wrap(y), new Shape(shape));
+    return EngineArrays.of(x.getManager(), y, new Shape(shape));
   }
 }

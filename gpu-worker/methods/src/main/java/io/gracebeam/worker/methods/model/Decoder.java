@@ -5,6 +5,7 @@ import ai.djl.ndarray.NDArrays;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
+import io.gracebeam.worker.engine.EngineArrays;
 import java.util.function.BiFunction;
 import java.util.function.Function;
 
@@ -54,7 +55,7 @@ final class Decoder {
       }
     }
     Shape shape = new Shape(positions.length, 1, length, dim);
-    return new Rotary(manager.create(cos, shape), manager.create(sin, shape));
+    return new Rotary(EngineArrays.of(manager, cos, shape), EngineArrays.of(manager, sin, shape));
   }
 
   /**
@@ -68,7 +69,7 @@ final class Decoder {
         mask[i * length + j] = MASKED;
       }
     }
-    return manager.create(mask, new Shape(1, 1, 1, length, length));
+    return EngineArrays.of(manager, mask, new Shape(1, 1, 1, length, length));
   }
 
   /**

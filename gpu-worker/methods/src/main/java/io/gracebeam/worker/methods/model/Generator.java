@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.Shape;
+import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
 import java.nio.file.Path;
@@ -78,7 +79,9 @@ public final class Generator {
     try (NDManager manager = model.manager().newSubManager();
         Forward forward =
             model.forward(
-                manager.create(pixels, pixelShape(1)), new long[][] {ids}, new int[][] {rows})) {
+                EngineArrays.of(manager, pixels, pixelShape(1)),
+                new long[][] {ids},
+                new int[][] {rows})) {
       float[] logits = forward.logits().toFloatArray();
       double sum = 0;
       for (int i = 0; i < answer.length; i++) {
@@ -141,7 +144,7 @@ public final class Generator {
     Decoder decoder = model.decoder();
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray images = manager.create(pixels, pixelShape(unique));
+      NDArray images = EngineArrays.of(manager, pixels, pixelShape(unique));
       model.checkPixels(images);
       int n = config.imageTokens();
       long[] which = new long[imageOf.length * n];
@@ -178,7 +181,7 @@ public final class Generator {
         last[b] = b;
         Arrays.fill(mask, b * keys + lengths[b], b * keys + longest, Decoder.MASKED);
       }
-      NDArray maskArray = model.manager().create(mask, new Shape(batch, 1, 1, 1, keys));
+      NDArray maskArray = EngineArrays.of(model.manager(), mask, new Shape(batch, 1, 1, 1, keys));
       NDArray x = Ops.scoped(() -> decoder.embed(ids, null));
       return finish(
           x, decoder.rotary(positions), maskArray, cache, last, model.config().text().width());

@@ -5,6 +5,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
@@ -113,7 +114,7 @@ public final class LlavaModel implements AutoCloseable {
               "%s has %d values; shape %s calls for %d",
               entry.getKey(), data.length, shape, shape.size());
         }
-        NDArray array = model.manager.create(data, shape);
+        NDArray array = EngineArrays.of(model.manager, data, shape);
         NDScope.unregister(array);
         array.setName(entry.getKey());
         model.parameters.put(entry.getKey(), array);

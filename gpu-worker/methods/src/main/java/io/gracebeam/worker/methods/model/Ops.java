@@ -10,6 +10,7 @@ import ai.djl.nn.Activation;
 import ai.djl.nn.core.Embedding;
 import ai.djl.nn.core.Linear;
 import ai.djl.nn.norm.LayerNorm;
+import io.gracebeam.worker.engine.EngineArrays;
 import java.util.function.Supplier;
 
 /**
@@ -45,7 +46,7 @@ final class Ops {
    * Rows of table [n, d] at the indexes -> [count, d]; the gradient adds up where an index repeats.
    */
   static NDArray rows(NDManager manager, NDArray table, long[] indexes) {
-    return Embedding.embedding(manager.create(indexes), table, SparseFormat.DENSE)
+    return Embedding.embedding(EngineArrays.of(manager, indexes), table, SparseFormat.DENSE)
         .singletonOrThrow();
   }
 

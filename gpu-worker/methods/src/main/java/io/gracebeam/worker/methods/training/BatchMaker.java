@@ -5,11 +5,11 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
-import java.nio.FloatBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -84,10 +84,7 @@ public final class BatchMaker {
     for (int i = 0; i < indices.length; i++) {
       image(indices[i]).into(all, i * 3 * size * size);
     }
-    try (NDArray java =
-        manager.create(FloatBuffer.wrap(all), new Shape(indices.length, 3, size, size))) {
-      return java.duplicate();
-    }
+    return EngineArrays.of(manager, all, new Shape(indices.length, 3, size, size));
   }
 
   /** Ids [B][S] of items, right padded. */

@@ -5,12 +5,12 @@ import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.index.NDIndex;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
+import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.AdamW;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.LsqGradient;
 import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
-import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -109,11 +109,7 @@ final class Parameters {
         LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
         values = s.quantized;
       }
-      try (NDArray java =
-          s.array.getManager().create(FloatBuffer.wrap(values), s.array.getShape())) {
-        // A copy in the engine's own aligned memory: products may round differently elsewhere.
-        s.array.intern(java.duplicate());
-      }
+      s.array.intern(EngineArrays.of(s.array.getManager(), values, s.array.getShape()));
       s.array.setRequiresGradient(true);
       clear(s.array);
     }

@@ -6,6 +6,7 @@ import ai.djl.ndarray.NDScope;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
+import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.methods.model.Forward;
 import io.gracebeam.worker.methods.model.LlavaModel;
@@ -113,7 +114,7 @@ final class Stepper {
       finite(logits, weights, items);
       int vocab = model.config().vocab();
       float[] d = losses.logits(logits, vocab, items, teacher, norms, weights.beta(), total);
-      NDArray seed = f.logits().mul(manager.create(d, f.logits().getShape())).sum();
+      NDArray seed = f.logits().mul(EngineArrays.of(manager, d, f.logits().getShape())).sum();
       if (losses.relates()) {
         float[] states = f.visualStates().toFloatArray();
         finite(states, weights, items);
@@ -121,7 +122,10 @@ final class Stepper {
         int width = (int) f.visualStates().getShape().get(2);
         float[] dv = losses.states(states, n, width, teacher, norms, weights.omega(), total);
         seed =
-            seed.add(f.visualStates().mul(manager.create(dv, f.visualStates().getShape())).sum());
+            seed.add(
+                f.visualStates()
+                    .mul(EngineArrays.of(manager, dv, f.visualStates().getShape()))
+                    .sum());
       }
       finite(new float[] {(float) (total.ce + total.gdkd + total.rcka)}, weights, items);
       collector.backward(seed);

@@ -7,6 +7,7 @@ import ai.djl.ndarray.types.Shape;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
+import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.CrossEntropy;
 import io.gracebeam.worker.methods.data.Dataset;
@@ -48,8 +49,8 @@ final class TowerTrainer {
     }
     long order = Hash.key(seed, "tower-order");
     try (NDManager own = model.manager().newSubManager()) {
-      NDArray head = own.create(headValues, new Shape(classes.size(), dv));
-      NDArray pool = own.create(pool(grid, patches), new Shape(1, grid * grid, patches));
+      NDArray head = EngineArrays.of(own, headValues, new Shape(classes.size(), dv));
+      NDArray pool = EngineArrays.of(own, pool(grid, patches), new Shape(1, grid * grid, patches));
       Map<String, NDArray> trainable = new LinkedHashMap<>();
       StudentTrainer.trainable(model, true)
           .forEach(
@@ -133,7 +134,7 @@ final class TowerTrainer {
           for (int i = 0; i < d.length; i++) {
             d[i] = (float) (d[i] * share);
           }
-          collector.backward(logits.mul(manager.create(d, logits.getShape())).sum());
+          collector.backward(logits.mul(EngineArrays.of(manager, d, logits.getShape())).sum());
         }
       }
     }
