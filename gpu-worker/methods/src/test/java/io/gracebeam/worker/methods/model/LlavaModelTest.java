@@ -32,7 +32,7 @@ class LlavaModelTest {
   private static final Path GOLDENS = Path.of("src/test/resources/goldens");
   private static final Path TINY = GOLDENS.resolve("tiny-llava");
   private static final EngineHandle ENGINE =
-      Engines.open(EngineSettings.newBuilder().setThreads(2).build());
+      Engines.open(EngineSettings.newBuilder().setThreads(1).build());
 
   private static JsonNode cases() throws Exception {
     return new ObjectMapper().readTree(GOLDENS.resolve("forward.json").toFile());
