@@ -127,7 +127,10 @@ final class Parameters {
     double square = gradients();
     double norm = Math.sqrt(square);
     if (!Double.isFinite(norm)) {
-      throw GraceException.data("%s: the gradient is not finite", where);
+      throw GraceException.data(
+          "%s: the gradient is not finite in %s",
+          where,
+          slots.stream().filter(s -> !Double.isFinite(squares(s.g))).map(s -> s.name).toList());
     }
     float scale =
         t.getClipNorm() > 0 && norm > t.getClipNorm() ? (float) (t.getClipNorm() / norm) : 1f;
