@@ -22,6 +22,16 @@ public final class EngineArrays {
     }
   }
 
+  /**
+   * x times a constant. {@link NDArray#mul(Number)} lends the constant from Java memory, which the
+   * backward pass then reads after it is gone.
+   */
+  public static NDArray scale(NDArray x, float factor) {
+    try (NDArray constant = of(x.getManager(), new float[] {factor}, new Shape(1))) {
+      return x.mul(constant);
+    }
+  }
+
   /** Copies the values into a vector in engine memory of the manager. */
   public static NDArray of(NDManager manager, long[] values) {
     try (NDArray lent = manager.create(values)) {

@@ -64,7 +64,7 @@ final class Ops {
 
   /** x * sigmoid(1.702 x), CLIP's activation. */
   static NDArray quickGelu(NDArray x) {
-    return x.mul(Activation.sigmoid(x.mul(1.702f)));
+    return x.mul(Activation.sigmoid(EngineArrays.scale(x, 1.702f)));
   }
 
   /** x * sigmoid(x). */
@@ -102,9 +102,9 @@ final class Ops {
     long keys = k.getShape().get(2);
     long group = heads / kvHeads;
     NDArray scores =
-        q.reshape(batch, kvHeads, group * queries, dim)
-            .matMul(k.transpose(0, 1, 3, 2))
-            .mul((float) (1.0 / Math.sqrt(dim)));
+        EngineArrays.scale(
+            q.reshape(batch, kvHeads, group * queries, dim).matMul(k.transpose(0, 1, 3, 2)),
+            (float) (1.0 / Math.sqrt(dim)));
     if (mask != null) {
       scores =
           scores
