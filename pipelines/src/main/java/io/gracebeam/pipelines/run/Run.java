@@ -122,7 +122,7 @@ public final class Run {
     Pipeline pipeline = Pipeline.create(options);
     new RunPipeline(workers.workers(), given, folder.store(), results).expand(pipeline, plan);
     try (Progress.Watch watch = progress.watch(results, plan.stages().size())) {
-      pipeline.run().waitUntilFinish();
+      CalmDirectRunner.run(pipeline, options).waitUntilFinish();
     } catch (RuntimeException e) {
       throw cause(e);
     }

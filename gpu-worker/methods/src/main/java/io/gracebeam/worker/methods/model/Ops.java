@@ -101,10 +101,9 @@ final class Ops {
     long kvHeads = k.getShape().get(1);
     long keys = k.getShape().get(2);
     long group = heads / kvHeads;
+    NDArray scaled = EngineArrays.scale(q, (float) (1.0 / Math.sqrt(dim)));
     NDArray scores =
-        EngineArrays.scale(
-            q.reshape(batch, kvHeads, group * queries, dim).matMul(k.transpose(0, 1, 3, 2)),
-            (float) (1.0 / Math.sqrt(dim)));
+        scaled.reshape(batch, kvHeads, group * queries, dim).matMul(k.transpose(0, 1, 3, 2));
     if (mask != null) {
       scores =
           scores
