@@ -73,7 +73,7 @@ final class CalmDirectRunner {
 
   /** Time of day that advances steadily, and a rest of ten times each round of readings. */
   static final class RestingClock implements Clock {
-    private static final long MOST_NANOS = 50_000_000;
+    private static final long MOST_NANOS = 8_000_000;
 
     private final int round;
     private final AtomicInteger readings = new AtomicInteger();
