@@ -30,10 +30,10 @@ if [ "${1:-}" = worker ]; then
 fi
 tty=false
 [ -t 2 ] && tty=true
-half=$(awk '/^MemTotal/ {m = int($2 / 1048576 / 2); print (m < 1 ? 1 : m > 16 ? 16 : m)}' /proc/meminfo 2>/dev/null || echo 2)
 # The engine asks for large blocks again and again: let malloc keep them instead of returning each to the kernel.
 export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-17179869184}
-exec "$JAVA_HOME/bin/java" -Xmx"${GRACE_HEAP:-${half:-2}g}" --enable-native-access=ALL-UNNAMED \
+# Tensors pass through direct buffers, which only a collection frees: the bound makes it happen in time.
+exec "$JAVA_HOME/bin/java" -Xmx"${GRACE_HEAP:-4g}" -XX:MaxDirectMemorySize="${GRACE_DIRECT:-1g}" --enable-native-access=ALL-UNNAMED \
   --add-modules jdk.incubator.vector --sun-misc-unsafe-memory-access=allow -XX:+UseParallelGC \
   -Djava.util.logging.config.file="$root/etc/logging.properties" -Dai.djl.offline=true -Dgrace.tty=$tty \
   ${GRACE_JAVA_OPTIONS:-} -cp "$jar:$(cat "$classpath")" "$main" "$@"

@@ -1,5 +1,6 @@
 package io.gracebeam.pipelines.run;
 
+import io.gracebeam.transforms.client.Activity;
 import java.io.PrintStream;
 import java.nio.file.Path;
 import java.util.HashSet;
@@ -7,10 +8,14 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 
-/** Says what has ended: a bar on a terminal, a line per task elsewhere, nothing when quiet. */
+/**
+ * Says what has ended and what runs: a bar on a terminal; elsewhere a line per task that ended and
+ * one now and then for long work; nothing when quiet.
+ */
 public final class Progress {
   private static final int WIDTH = 30;
   private static final long POLL_MILLIS = 300;
+  private static final double SAY_SECONDS = 30;
 
   private final PrintStream out;
   private final boolean bar;
@@ -39,6 +44,7 @@ public final class Progress {
     private final long begun = System.nanoTime();
     private final Set<String> told = new HashSet<>();
     private final Thread thread;
+    private double said;
 
     private Watch(Path results, int total) {
       this.results = results;
@@ -74,6 +80,12 @@ public final class Progress {
           }
         }
       }
+      List<String> running = Activity.lines();
+      if (!bar && !running.isEmpty() && seconds - said >= SAY_SECONDS) {
+        said = seconds;
+        running.forEach(
+            line -> out.println(String.format(Locale.ROOT, "        %6.1f s  %s", seconds, line)));
+      }
       if (bar) {
         int filled = total == 0 ? WIDTH : WIDTH * ended.size() / total;
         out.print(
@@ -85,7 +97,7 @@ public final class Progress {
                 ended.size(),
                 total,
                 seconds,
-                last));
+                running.isEmpty() ? last : String.join("; ", running)));
         out.flush();
       }
     }

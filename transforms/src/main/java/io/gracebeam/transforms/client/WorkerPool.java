@@ -75,7 +75,13 @@ public final class WorkerPool implements AutoCloseable {
     return failover.call(
         request.getWorkCase().name().toLowerCase(java.util.Locale.ROOT),
         request.getId(),
-        (worker, news) -> follow(worker, request, news));
+        (worker, news) -> {
+          try {
+            return follow(worker, request, news);
+          } finally {
+            Activity.end(request.getId());
+          }
+        });
   }
 
   private Completed follow(WorkerChannel worker, OperationRequest request, Runnable news) {
@@ -88,6 +94,7 @@ public final class WorkerPool implements AutoCloseable {
                 .watch(WatchRequest.newBuilder().setId(request.getId()).build());
         while (!ended(operation) && stream.hasNext()) {
           operation = stream.next();
+          Activity.update(operation);
           news.run();
         }
         if (!ended(operation)) {
