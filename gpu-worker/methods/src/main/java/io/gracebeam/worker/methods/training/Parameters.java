@@ -101,17 +101,24 @@ final class Parameters {
     return QuantSpec.of(bits, groupSize, perTensor, rows, cols);
   }
 
-  /** Writes the (quantised) weights into the engine's arrays. */
+  /**
+   * Writes the (quantised) weights into the engine's arrays, as new leaves with a zero gradient.
+   * The scope closes what the engine makes on the way: a forgotten view would keep a whole gradient
+   * alive in every step.
+   */
   void write() {
-    for (Slot s : slots) {
-      float[] values = s.w;
-      if (s.spec != null) {
-        LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
-        values = s.quantized;
+    try (NDScope scope = new NDScope()) {
+      scope.suppressNotUsedWarning();
+      for (Slot s : slots) {
+        float[] values = s.w;
+        if (s.spec != null) {
+          LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
+          values = s.quantized;
+        }
+        s.array.intern(EngineArrays.of(s.array.getManager(), values, s.array.getShape()));
+        s.array.setRequiresGradient(true);
+        clear(s.array);
       }
-      s.array.intern(EngineArrays.of(s.array.getManager(), values, s.array.getShape()));
-      s.array.setRequiresGradient(true);
-      clear(s.array);
     }
   }
 
