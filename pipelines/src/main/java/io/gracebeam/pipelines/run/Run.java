@@ -161,7 +161,7 @@ public final class Run {
                 questionnaires,
                 new ReportInput(stages, ledger, wall, workers.count()))
             .build();
-    ReportFiles.write(folder, report);
+    ReportFiles.write(folder::write, report);
     return report;
   }
 
