@@ -2,6 +2,7 @@ package io.gracebeam.templates;
 
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 
 import com.tngtech.archunit.core.domain.JavaClasses;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
@@ -80,6 +81,11 @@ class ArchitectureTest {
         .dependOnClassesThat()
         .resideInAnyPackage("ai.djl..", "io.gracebeam.worker..")
         .check(CLASSES);
+  }
+
+  @Test
+  void packagesOfPipelinesFormNoCycle() {
+    slices().matching("io.gracebeam.pipelines.(*)..").should().beFreeOfCycles().check(CLASSES);
   }
 
   @Test

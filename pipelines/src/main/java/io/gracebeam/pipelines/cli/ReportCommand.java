@@ -29,7 +29,7 @@ final class ReportCommand implements Callable<Integer> {
   public Integer call() {
     JsonNode report = ReportFiles.read(run);
     try (RunFolder folder = RunFolder.open(run)) {
-      ReportFiles.write(folder, report);
+      ReportFiles.write(folder::write, report);
       RunOptions options = new RunOptions();
       options.json = json;
       options.print(spec.commandLine().getOut(), report, folder.root());

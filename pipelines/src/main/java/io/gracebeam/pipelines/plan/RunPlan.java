@@ -2,6 +2,7 @@ package io.gracebeam.pipelines.plan;
 
 import com.google.protobuf.Message;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.recipe.Variants;
 import io.gracebeam.proto.v1.AverageWork;
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.ExtractRequest;
@@ -18,6 +19,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.function.Predicate;
 
 /**
  * All stages of a run, in an order in which every stage comes after those that it reads. Fixed by
@@ -47,8 +50,9 @@ public final class RunPlan {
    *
    * @param examples training examples
    * @param questions questions by benchmark, in the recipe's order
+   * @param shown index of the example whose token similarities are drawn; empty for none
    */
-  public record Sizes(int examples, Map<String, List<Question>> questions) {
+  public record Sizes(int examples, Map<String, List<Question>> questions, OptionalInt shown) {
     /** Keeps the order of the benchmarks. */
     public Sizes {
       questions = Collections.unmodifiableMap(new LinkedHashMap<>(questions));
@@ -70,11 +74,22 @@ public final class RunPlan {
     }
   }
 
+  /**
+   * A model whose token similarities the report draws.
+   *
+   * @param name its variant
+   * @param bits of its weights
+   * @param teacher whether the others are compared with it
+   * @param stage stage whose artifact holds the matrix
+   */
+  public record Shown(String name, int bits, boolean teacher, String stage) {}
+
   private final Recipe recipe;
   private final Sizes sizes;
   private final Optional<StartSettings> start;
   private final Map<String, PlannedStage> stages = new LinkedHashMap<>();
   private final List<Model> models = new ArrayList<>();
+  private final List<Shown> shown = new ArrayList<>();
 
   private RunPlan(Recipe recipe, Sizes sizes, Optional<StartSettings> start) {
     this.recipe = recipe;
@@ -118,6 +133,11 @@ public final class RunPlan {
     return List.copyOf(models);
   }
 
+  /** The models whose token similarities are drawn, the teacher first. */
+  public List<Shown> shown() {
+    return List.copyOf(shown);
+  }
+
   /** The recipe that this plan follows. */
   public Recipe recipe() {
     return recipe;
@@ -156,6 +176,7 @@ public final class RunPlan {
       }
     }
     answer();
+    show();
   }
 
   private void prepare() {
@@ -325,6 +346,49 @@ public final class RunPlan {
                 }
               });
     }
+  }
+
+  /**
+   * Teacher, baseline and the GRACE student, of 4 bits where there are several, with the first
+   * seed. Their matrices are extracted apart from the teacher's signals, which nothing here may
+   * touch.
+   */
+  private void show() {
+    if (sizes.shown().isEmpty()) {
+      return;
+    }
+    if (recipe.getVariantsList().stream().anyMatch(Variants::needsTeacher)) {
+      show("teacher", 16, true, teacher());
+    }
+    firstSeed(model -> model.variant().getSource().equals("baseline"))
+        .ifPresent(model -> show(model.variant().getName(), 16, false, model.model()));
+    firstSeed(model -> grace(model.variant()) && model.variant().getBits() == 4)
+        .or(() -> firstSeed(model -> grace(model.variant())))
+        .ifPresent(
+            model ->
+                show(model.variant().getName(), model.variant().getBits(), false, model.model()));
+  }
+
+  private Optional<Model> firstSeed(Predicate<Model> wanted) {
+    return models.stream().filter(m -> m.seed() == recipe.getSeeds(0)).filter(wanted).findFirst();
+  }
+
+  private static boolean grace(Variant variant) {
+    return variant.getName().startsWith("grace-") && variant.getQuantized();
+  }
+
+  private void show(String name, int bits, boolean teacher, String model) {
+    // The smallest form of the other signals, since only the matrix is read.
+    ExtractRequest work =
+        ExtractRequest.newBuilder()
+            .setFirst(sizes.shown().getAsInt())
+            .setCount(1)
+            .setCache(TeacherCache.newBuilder().setForm("top-k").setTopK(1).setGram("f32"))
+            .setTemperature(1)
+            .build();
+    Map<String, String> inputs = Map.of("teacher", model, "dataset", DATASET);
+    add("gram/" + name, StageKind.GRAM, inputs, work, 0, name);
+    shown.add(new Shown(name, bits, teacher, "gram/" + name));
   }
 
   private void requireTeacher(String why) {

@@ -15,7 +15,9 @@ public enum StageKind {
   /** Writes the checkpoint that users deploy. */
   EXPORT,
   /** Greedy answers to one unit of benchmark questions. */
-  ANSWER;
+  ANSWER,
+  /** Token similarities of one model on one example, for the report's maps. */
+  GRAM;
 
   /** Lower-case name, as it appears in stage keys and in {@code grace plan}. */
   public String label() {

@@ -4,10 +4,10 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
-import io.gracebeam.pipelines.run.RunFolder;
 import io.gracebeam.proto.error.GraceException;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.function.BiConsumer;
 
 /** Reads and writes the report's two files. */
 public final class ReportFiles {
@@ -22,10 +22,14 @@ public final class ReportFiles {
 
   private ReportFiles() {}
 
-  /** Writes both. */
-  public static void write(RunFolder folder, JsonNode report) {
-    folder.write(JSON, text(report));
-    folder.write(HTML, ReportPage.render(report));
+  /**
+   * Writes both.
+   *
+   * @param folder writes a file of the run folder, given its name and content
+   */
+  public static void write(BiConsumer<String, String> folder, JsonNode report) {
+    folder.accept(JSON, text(report));
+    folder.accept(HTML, ReportPage.render(report));
   }
 
   /** Indented JSON with a final line break. */

@@ -276,11 +276,27 @@ public final class ReportPage {
         page.append("<figure><img alt=\"Gram matrix\" src=\"")
             .append(Charts.heatMap(values, n))
             .append("\"><figcaption>")
-            .append(Html.escape(map.path("name").asText()))
+            .append(Html.escape(caption(map)))
             .append("</figcaption></figure>");
       }
     }
     page.append("</div></section>\n");
+  }
+
+  private static String caption(JsonNode map) {
+    String caption = map.path("name").asText();
+    if (map.has("bits")) {
+      caption += ", " + map.path("bits").asInt() + " bit";
+    }
+    if (map.has("alignment")) {
+      caption +=
+          String.format(
+              Locale.ROOT, ", alignment with the teacher %.3f", map.path("alignment").asDouble());
+    }
+    if (map.path("tokens").asInt() > map.path("n").asInt()) {
+      caption += ", " + map.path("tokens").asInt() + " tokens in means";
+    }
+    return caption;
   }
 
   private void sizes() {

@@ -13,6 +13,8 @@ import io.gracebeam.transforms.scoring.ScienceQa;
 import io.gracebeam.transforms.scoring.Score;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -34,7 +36,8 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
    * @param spec the recipe's entry
    * @param dataset folder of the training set
    * @param scratch where a benchmark that carries its images may write them
-   * @param limit most questions to ask; 0 for all. A circular benchmark is always asked in full
+   * @param limit most questions to ask; 0 for all. Questions that are scored together are asked
+   *     together, so it may be fewer; the first such group is always asked
    */
   static Questionnaire open(
       io.gracebeam.proto.v1.Benchmark spec, Path dataset, Path scratch, int limit) {
@@ -43,9 +46,10 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
     if (all.isEmpty()) {
       throw GraceException.data("benchmark %s holds no question", spec.getName());
     }
-    boolean cut = limit > 0 && limit < all.size() && !spec.getFormat().equals("mmbench");
+    Set<String> units = units(benchmark, limit);
     List<Question> asked =
-        all.subList(0, cut ? limit : all.size()).stream()
+        all.stream()
+            .filter(q -> units.contains(benchmark.unit(q)))
             .map(
                 q ->
                     Question.newBuilder()
@@ -65,6 +69,25 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
             .setUri(images.toAbsolutePath().toString())
             .build();
     return new Questionnaire(spec.getName(), benchmark, asked, ref);
+  }
+
+  /** The scored units that are asked: from the first on, as long as the limit allows. */
+  private static Set<String> units(Benchmark benchmark, int limit) {
+    Map<String, Integer> sizes = new LinkedHashMap<>();
+    benchmark.questions().forEach(q -> sizes.merge(benchmark.unit(q), 1, Integer::sum));
+    if (limit <= 0) {
+      return sizes.keySet();
+    }
+    Set<String> units = new HashSet<>();
+    int questions = 0;
+    for (Map.Entry<String, Integer> unit : sizes.entrySet()) {
+      questions += unit.getValue();
+      if (questions > limit && !units.isEmpty()) {
+        break;
+      }
+      units.add(unit.getKey());
+    }
+    return units;
   }
 
   private static Benchmark read(io.gracebeam.proto.v1.Benchmark spec, Path dataset, Path scratch) {
@@ -114,6 +137,11 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
       return scored;
     }
     Set<String> ids = asked.stream().map(Question::getId).collect(Collectors.toSet());
-    return scored.stream().filter(answer -> ids.contains(answer.id())).toList();
+    Set<String> units =
+        benchmark.questions().stream()
+            .filter(question -> ids.contains(question.id()))
+            .map(benchmark::unit)
+            .collect(Collectors.toSet());
+    return scored.stream().filter(answer -> units.contains(answer.id())).toList();
   }
 }

@@ -55,6 +55,9 @@ final class ReportBuilder {
     table(report.putArray("table"), answers);
     gate(report);
     curves(report.putArray("curves"));
+    Map<String, Path> folders = new HashMap<>();
+    byId.forEach((id, stage) -> folders.put(id, folder(stage)));
+    GramMaps.add(report, plan, folders, input.photo());
     sizes(report.putArray("sizes"));
     signals(report.putObject("signals"));
     ArrayNode artifacts = report.putArray("artifacts");

@@ -4,6 +4,7 @@ import io.gracebeam.proto.v1.Manifest;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * What a finished run knows.
@@ -12,9 +13,14 @@ import java.util.Map;
  * @param ledger refused records
  * @param wallSeconds of the pipeline
  * @param workers how many there were
+ * @param photo the example whose token similarities are drawn; empty for none
  */
 record ReportInput(
-    List<Stage> stages, List<Map<String, Object>> ledger, double wallSeconds, int workers) {
+    List<Stage> stages,
+    List<Map<String, Object>> ledger,
+    double wallSeconds,
+    int workers,
+    Optional<ShownPhoto> photo) {
 
   /**
    * A finished stage.

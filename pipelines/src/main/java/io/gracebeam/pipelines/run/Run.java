@@ -1,5 +1,7 @@
 package io.gracebeam.pipelines.run;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.plan.PlannedStage;
 import io.gracebeam.pipelines.plan.RunPlan;
@@ -19,6 +21,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.TreeMap;
 import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.options.PipelineOptions;
@@ -31,6 +34,7 @@ public final class Run {
   private final Map<String, ArtifactRef> given = new TreeMap<>();
   private final List<Questionnaire> questionnaires = new ArrayList<>();
   private final List<ReportInput.Stage> local = new ArrayList<>();
+  private final Optional<ShownPhoto> photo;
   private final RunPlan plan;
 
   /**
@@ -78,8 +82,11 @@ public final class Run {
       }
     }
     this.recipe = recipe;
-    int examples = examples(dataset);
+    JsonNode train = train(dataset);
     int most = recipe.getData().getMaxExamples();
+    int examples = most > 0 ? Math.min(most, train.size()) : train.size();
+    this.photo = ShownPhoto.find(dataset, train, examples);
+    OptionalInt shown = photo.stream().mapToInt(ShownPhoto::example).findFirst();
     Map<String, List<io.gracebeam.proto.v1.Question>> questions = new LinkedHashMap<>();
     for (io.gracebeam.proto.v1.Benchmark spec : recipe.getData().getBenchmarksList()) {
       Questionnaire questionnaire =
@@ -92,11 +99,7 @@ public final class Run {
       given.put(RunPlan.BENCHMARK + spec.getName(), questionnaire.images());
       questions.put(spec.getName(), questionnaire.asked());
     }
-    this.plan =
-        RunPlan.of(
-            recipe,
-            new RunPlan.Sizes(most > 0 ? Math.min(most, examples) : examples, questions),
-            start);
+    this.plan = RunPlan.of(recipe, new RunPlan.Sizes(examples, questions, shown), start);
   }
 
   /** The plan. */
@@ -159,9 +162,9 @@ public final class Run {
                 recipe,
                 plan,
                 questionnaires,
-                new ReportInput(stages, ledger, wall, workers.count()))
+                new ReportInput(stages, ledger, wall, workers.count(), photo))
             .build();
-    ReportFiles.write(folder, report);
+    ReportFiles.write(folder::write, report);
     return report;
   }
 
@@ -229,14 +232,14 @@ public final class Run {
         .build();
   }
 
-  private static int examples(Path dataset) {
+  private static JsonNode train(Path dataset) {
     Path train = dataset.resolve("train.json");
     try {
-      int size = new com.fasterxml.jackson.databind.ObjectMapper().readTree(train.toFile()).size();
-      if (size == 0) {
+      JsonNode examples = new ObjectMapper().readTree(train.toFile());
+      if (examples.isEmpty()) {
         throw GraceException.data("%s: holds no example", train);
       }
-      return size;
+      return examples;
     } catch (IOException e) {
       throw GraceException.data(
               "%s: is missing or no JSON list: %s", train, e.getClass().getSimpleName())

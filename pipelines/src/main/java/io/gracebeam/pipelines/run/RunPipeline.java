@@ -110,7 +110,7 @@ public final class RunPipeline {
   static WorkerStage<?> stage(StageKind kind, Workers workers) {
     return switch (kind) {
       case PREPARE -> PrepareModels.of(workers);
-      case EXTRACT -> ExtractTeacher.of(workers);
+      case EXTRACT, GRAM -> ExtractTeacher.of(workers);
       case TRAIN, AVERAGE -> TrainStudents.of(workers);
       case EXPORT -> ExportInt4.of(workers);
       case ANSWER -> AnswerQuestions.of(workers);

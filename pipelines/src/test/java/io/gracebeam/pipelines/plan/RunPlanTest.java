@@ -6,17 +6,22 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.Variants;
 import io.gracebeam.proto.v1.Data;
+import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.Models;
 import io.gracebeam.proto.v1.Question;
 import io.gracebeam.proto.v1.Recipe;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import org.junit.jupiter.api.Test;
 
 class RunPlanTest {
   private static final RunPlan.Sizes SIZES =
-      new RunPlan.Sizes(3, Map.of("pope", List.of(Question.newBuilder().setId("1").build())));
+      new RunPlan.Sizes(
+          3,
+          Map.of("pope", List.of(Question.newBuilder().setId("1").build())),
+          OptionalInt.empty());
 
   private static Recipe recipe(String teacher, String... variants) {
     Recipe.Builder recipe =
@@ -55,6 +60,51 @@ class RunPlanTest {
             1 answer/rtn-int4/s7/pope/u000 images=@benchmark/pope model=export/rtn-int4/s7
             7 answer/grace-int4/s7/pope/u000 images=@benchmark/pope model=export/grace-int4/s7
             """);
+  }
+
+  @Test
+  void mapsAreExtractedApartFromTheSignals() {
+    Recipe recipe = recipe("t", "bf16", "grace-int8", "grace-int4").toBuilder().addSeeds(8).build();
+    List<PlannedStage> without = RunPlan.of(recipe, SIZES, Optional.empty()).stages();
+    RunPlan plan =
+        RunPlan.of(
+            recipe, new RunPlan.Sizes(3, SIZES.questions(), OptionalInt.of(2)), Optional.empty());
+
+    assertThat(plan.stages()).startsWith(without.toArray(PlannedStage[]::new));
+    List<PlannedStage> maps = plan.stages().subList(without.size(), plan.stages().size());
+    assertThat(maps)
+        .extracting(PlannedStage::id)
+        .containsExactly("gram/teacher", "gram/bf16", "gram/grace-int4");
+    assertThat(maps)
+        .extracting(stage -> stage.inputs().get("teacher"))
+        .containsExactly("@teacher", "@student", "export/grace-int4/s7");
+    assertThat(maps)
+        .allSatisfy(
+            stage -> {
+              assertThat(stage.kind()).isEqualTo(StageKind.GRAM);
+              ExtractRequest work = (ExtractRequest) stage.work();
+              assertThat(work.getFirst()).isEqualTo(2);
+              assertThat(work.getCount()).isEqualTo(1);
+              assertThat(work.getCache().getGram()).isEqualTo("f32");
+            });
+    assertThat(maps.get(2).wave()).isEqualTo(7);
+    assertThat(plan.shown())
+        .containsExactly(
+            new RunPlan.Shown("teacher", 16, true, "gram/teacher"),
+            new RunPlan.Shown("bf16", 16, false, "gram/bf16"),
+            new RunPlan.Shown("grace-int4", 4, false, "gram/grace-int4"));
+  }
+
+  @Test
+  void mapsOfARunWithoutTeacherAndGrace() {
+    RunPlan.Sizes sizes = new RunPlan.Sizes(3, SIZES.questions(), OptionalInt.of(0));
+    assertThat(RunPlan.of(recipe("", "bf16", "rtn-int4"), sizes, Optional.empty()).shown())
+        .extracting(RunPlan.Shown::name)
+        .containsExactly("bf16");
+    assertThat(RunPlan.of(recipe("t", "rtn-int4"), sizes, Optional.empty()).shown()).isEmpty();
+    assertThat(RunPlan.of(recipe("t", "grace-int2"), sizes, Optional.empty()).shown())
+        .extracting(RunPlan.Shown::stage)
+        .containsExactly("gram/teacher", "gram/grace-int2");
   }
 
   @Test

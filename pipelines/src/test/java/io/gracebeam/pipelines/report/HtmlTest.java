@@ -14,6 +14,22 @@ class HtmlTest {
   }
 
   @Test
+  void similarityMapsStandBesideThePhoto() {
+    ObjectNode report = new ObjectMapper().createObjectNode();
+    ObjectNode gram = report.putObject("gram").put("photo", "data:image/png;base64,QQ==");
+    ObjectNode map = gram.putArray("maps").addObject();
+    map.put("name", "grace-int4").put("bits", 4).put("tokens", 4).put("n", 2);
+    map.put("alignment", 0.87654).putArray("values").add(1).add(-1).add(-1).add(1);
+    assertThat(ReportPage.render(report))
+        .contains("src=\"data:image/png;base64,QQ==\"")
+        .contains(
+            "<figcaption>grace-int4, 4 bit, alignment with the teacher 0.877, 4 tokens in means<")
+        .contains("alt=\"Gram matrix\" src=\"data:image/png;base64,");
+    gram.putArray("maps");
+    assertThat(ReportPage.render(report)).doesNotContain("<figure>");
+  }
+
+  @Test
   void pageKeepsForeignTextInert() {
     ObjectNode report = new ObjectMapper().createObjectNode();
     report.put("name", "<script>alert(1)</script>");

@@ -13,6 +13,14 @@ public interface Benchmark {
   List<Question> questions();
 
   /**
+   * Id of the scored answer that a question belongs to: its own, where questions are not scored
+   * together.
+   */
+  default String unit(Question question) {
+    return question.id();
+  }
+
+  /**
    * Scores answers.
    *
    * @param answers generated text by question id; the order is irrelevant. A question without an

@@ -42,12 +42,14 @@ public final class MmBench implements Benchmark {
   private final Map<String, String> images;
   private final Path imageFolder;
   private final boolean circular;
+  private final Map<String, String> groups = new HashMap<>();
 
   private MmBench(List<Row> rows, Map<String, String> images, Path imageFolder, boolean circular) {
     this.rows = List.copyOf(rows);
     this.images = images;
     this.imageFolder = imageFolder;
     this.circular = circular;
+    rows.forEach(row -> groups.put(row.question().id(), row.group()));
   }
 
   /**
@@ -162,6 +164,12 @@ public final class MmBench implements Benchmark {
   @Override
   public List<Question> questions() {
     return rows.stream().map(Row::question).toList();
+  }
+
+  /** The group of its rotations. */
+  @Override
+  public String unit(Question question) {
+    return groups.getOrDefault(question.id(), question.id());
   }
 
   @Override
