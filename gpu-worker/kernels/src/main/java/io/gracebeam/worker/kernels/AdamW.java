@@ -48,7 +48,7 @@ public final class AdamW {
     Checks.length(where, "v", v.length, p.length);
     Checks.positive(where, "t", t);
     if (!(lr >= 0 && lr <= 1e6)) {
-      throw Checks.error(where, "lr is %s, allowed are finite numbers of at least 0", lr);
+      throw Checks.error(where, "lr is %s, allowed are 0 to 1e6", lr);
     }
     if (!(b1 >= 0 && b1 < 1) || !(b2 >= 0 && b2 < 1)) {
       throw Checks.error(where, "betas are %s and %s, allowed are 0 to below 1", b1, b2);

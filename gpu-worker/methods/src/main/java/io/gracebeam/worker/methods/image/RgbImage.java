@@ -5,9 +5,14 @@ import java.awt.image.BufferedImage;
 import java.awt.image.DataBuffer;
 import java.awt.image.IndexColorModel;
 import java.awt.image.Raster;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Iterator;
 import java.util.concurrent.atomic.AtomicReference;
 import javax.imageio.ImageIO;
@@ -24,6 +29,9 @@ import javax.imageio.stream.ImageInputStream;
  */
 record RgbImage(int width, int height, byte[] rgb) {
   private static final long MAX_PIXELS = 64L << 20;
+  private static final byte START_OF_SCAN = (byte) 0xDA;
+  private static final byte APP2 = (byte) 0xE2;
+  private static final byte[] PROFILE = "ICC_PROFILE\0".getBytes(StandardCharsets.US_ASCII);
 
   static {
     ImageIO.setUseCache(false);
@@ -35,7 +43,7 @@ record RgbImage(int width, int height, byte[] rgb) {
     if (!Files.isRegularFile(file)) {
       throw GraceException.data("image %s is missing", name);
     }
-    try (ImageInputStream stream = ImageIO.createImageInputStream(file.toFile())) {
+    try (ImageInputStream stream = ImageIO.createImageInputStream(open(file))) {
       Iterator<ImageReader> readers =
           stream == null ? java.util.Collections.emptyIterator() : ImageIO.getImageReaders(stream);
       if (!readers.hasNext()) {
@@ -71,6 +79,43 @@ record RgbImage(int width, int height, byte[] rgb) {
               "image %s cannot be decoded (%s)", name, String.valueOf(e.getMessage()))
           .withCause(e);
     }
+  }
+
+  /**
+   * What the decoder is to see. A JPEG file loses its ICC profile: the JDK would take its levels to
+   * sRGB, Pillow's convert("RGB") leaves them alone, and so did the models' training.
+   */
+  private static Object open(Path file) throws IOException {
+    byte[] head = new byte[2];
+    try (InputStream in = Files.newInputStream(file)) {
+      if (in.readNBytes(head, 0, 2) < 2 || head[0] != (byte) 0xFF || head[1] != (byte) 0xD8) {
+        return file.toFile();
+      }
+    }
+    return new ByteArrayInputStream(withoutProfile(Files.readAllBytes(file)));
+  }
+
+  /** The JPEG file without APP2 segments named ICC_PROFILE; other bytes as they are. */
+  static byte[] withoutProfile(byte[] jpeg) {
+    ByteArrayOutputStream out = new ByteArrayOutputStream(jpeg.length);
+    out.write(jpeg, 0, 2);
+    int at = 2;
+    while (at + 4 <= jpeg.length && jpeg[at] == (byte) 0xFF && jpeg[at + 1] != START_OF_SCAN) {
+      int size = 2 + ((jpeg[at + 2] & 0xFF) << 8 | jpeg[at + 3] & 0xFF);
+      if (at + size > jpeg.length) {
+        break;
+      }
+      boolean profile =
+          jpeg[at + 1] == APP2
+              && size > 4 + PROFILE.length
+              && Arrays.equals(jpeg, at + 4, at + 4 + PROFILE.length, PROFILE, 0, PROFILE.length);
+      if (!profile) {
+        out.write(jpeg, at, size);
+      }
+      at += size;
+    }
+    out.write(jpeg, at, jpeg.length - at);
+    return out.toByteArray();
   }
 
   static RgbImage of(BufferedImage image) {

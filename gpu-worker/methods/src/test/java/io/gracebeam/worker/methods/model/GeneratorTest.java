@@ -1,0 +1,171 @@
+package io.gracebeam.worker.methods.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import io.gracebeam.proto.error.Category;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.engine.EngineArrays;
+import io.gracebeam.worker.kernels.CrossEntropy;
+import io.gracebeam.worker.methods.image.ImageProcessor;
+import io.gracebeam.worker.methods.text.ChatTokenizer;
+import io.gracebeam.worker.methods.training.Files2;
+import io.gracebeam.worker.methods.training.Prepare;
+import io.gracebeam.worker.methods.training.Progress;
+import io.gracebeam.worker.methods.training.TinyWorld;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.LongStream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Answers from image files: greedy generation and choice scoring. */
+class GeneratorTest {
+  private static final int NEW = 6;
+
+  @TempDir static Path root;
+  private static Path data;
+  private static LlavaModel model;
+  private static ChatTokenizer tokenizer;
+  private static ImageProcessor processor;
+  private static Generator generator;
+
+  @BeforeAll
+  static void prepare() throws IOException {
+    data = TinyWorld.dataset(root.resolve("data"), 24);
+    Path folder = root.resolve("model");
+    Prepare.run(TinyWorld.ENGINE, TinyWorld.prepare(16, 10, 30), data, 3, folder, Progress.NONE);
+    folder = Files2.modelFolder(folder);
+    model = LlavaModel.load(TinyWorld.ENGINE, folder);
+    tokenizer = ChatTokenizer.load(folder);
+    processor = ImageProcessor.load(folder);
+    generator = new Generator(model, tokenizer, processor);
+  }
+
+  @AfterAll
+  static void close() {
+    tokenizer.close();
+    model.close();
+  }
+
+  private static Path image(int index) {
+    return data.resolve("images/%06d.png".formatted(index));
+  }
+
+  private static Prompt prompt(int index, String question) {
+    return new Prompt(image(index), List.of(new ChatTokenizer.Turn(question, "")));
+  }
+
+  /** Token ids of a prompt with its placeholder repeated. */
+  private static long[] ids(Prompt p) {
+    LlavaConfig c = model.config();
+    return Arrays.stream(tokenizer.encode(p.turns(), false).ids())
+        .flatMap(
+            id -> LongStream.generate(() -> id).limit(id == c.imageToken() ? c.imageTokens() : 1))
+        .toArray();
+  }
+
+  /** Log-probability of each answer token after the prompt, by one plain pass of the model. */
+  private static double[] forced(Prompt p, long[] answer) {
+    long[] prefix = ids(p);
+    long[] all = Arrays.copyOf(prefix, prefix.length + answer.length);
+    System.arraycopy(answer, 0, all, prefix.length, answer.length);
+    int[] rows = new int[answer.length];
+    Arrays.setAll(rows, i -> prefix.length - 1 + i);
+    int side = processor.side();
+    try (NDManager manager = model.manager().newSubManager();
+        Forward f =
+            model.forward(
+                EngineArrays.of(manager, processor.process(p.image()), new Shape(1, 3, side, side)),
+                new long[][] {all},
+                new int[][] {rows})) {
+      int[] targets = Arrays.stream(answer).mapToInt(Math::toIntExact).toArray();
+      return Arrays.stream(
+              CrossEntropy.apply(
+                      f.logits().toFloatArray(), rows.length, model.config().vocab(), targets)
+                  .perToken())
+          .map(x -> -x)
+          .toArray();
+    }
+  }
+
+  @Test
+  void answersImageFilesOneByOneAsInABatch() {
+    // Two questions share an image, and the prompts have different lengths.
+    List<Prompt> prompts =
+        List.of(
+            prompt(0, "What is at the top left?"),
+            prompt(1, "What is at the bottom right?"),
+            prompt(0, "What is at the bottom right?"),
+            prompt(5, "What?"));
+    List<Generated> batch = generator.generate(prompts, NEW);
+    assertThat(batch).hasSize(4);
+    for (int i = 0; i < prompts.size(); i++) {
+      Generated alone = generator.generate(List.of(prompts.get(i)), NEW).get(0);
+      Generated g = batch.get(i);
+      assertThat(g.ids()).as("prompt %d", i).isNotEmpty().isEqualTo(alone.ids());
+      assertThat(g.text()).isEqualTo(tokenizer.decode(g.ids())).isEqualTo(alone.text());
+      // The cached passes give the log-probabilities of one plain pass over the whole answer.
+      double[] plain = forced(prompts.get(i), Arrays.stream(g.ids()).asLongStream().toArray());
+      for (int t = 0; t < plain.length; t++) {
+        assertThat((double) g.logProbs()[t]).isCloseTo(plain[t], within(1e-4));
+      }
+    }
+    assertThat(generator.generate(List.of(), NEW)).isEmpty();
+  }
+
+  @Test
+  void theImageDecidesTheNumbers() {
+    String question = "What is at the top left?";
+    float[] a = generator.generate(List.of(prompt(0, question)), 1).get(0).logProbs();
+    float[] b = generator.generate(List.of(prompt(1, question)), 1).get(0).logProbs();
+    assertThat(a[0]).isNotEqualTo(b[0]);
+  }
+
+  @Test
+  void choicesAreScoredByTheLogProbabilityOfAllTheirTokens() {
+    Prompt first = prompt(2, "What is at the top left?");
+    Prompt second = prompt(3, "What is at the bottom right?");
+    List<List<String>> choices =
+        List.of(List.of("red", "green", "blue"), List.of("a red square", "green"));
+    List<float[]> scores = generator.scoreChoices(List.of(first, second), choices);
+    assertThat(scores).hasSize(2);
+    for (int p = 0; p < 2; p++) {
+      assertThat(scores.get(p)).hasSize(choices.get(p).size());
+      for (int c = 0; c < choices.get(p).size(); c++) {
+        long[] answer = tokenizer.ids(choices.get(p).get(c));
+        double expected = Arrays.stream(forced(p == 0 ? first : second, answer)).sum();
+        assertThat((double) scores.get(p)[c]).isCloseTo(expected, within(1e-4)).isNegative();
+      }
+    }
+    // The greedy answer's own tokens, as a choice, score what generation says of them.
+    Generated greedy = generator.generate(List.of(first), NEW).get(0);
+    long[] own = tokenizer.ids(greedy.text());
+    double said = 0;
+    for (int t = 0; t < own.length; t++) {
+      assertThat(own[t]).isEqualTo(greedy.ids()[t]);
+      said += greedy.logProbs()[t];
+    }
+    float[] score = generator.scoreChoices(List.of(first), List.of(List.of(greedy.text()))).get(0);
+    assertThat((double) score[0]).isCloseTo(said, within(1e-4));
+  }
+
+  @Test
+  void imageFilesThatCannotBeReadAreNamed() {
+    Prompt missing =
+        new Prompt(data.resolve("images/none.png"), List.of(new ChatTokenizer.Turn("What?", "")));
+    assertThatThrownBy(() -> generator.generate(List.of(prompt(0, "What?"), missing), NEW))
+        .isInstanceOfSatisfying(
+            GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA))
+        .hasMessageContaining("none.png");
+    assertThatThrownBy(() -> generator.scoreChoices(List.of(missing), List.of(List.of("red"))))
+        .hasMessageContaining("none.png");
+  }
+}
