@@ -6,11 +6,13 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.JsonFormat;
 import io.gracebeam.proto.artifact.ArtifactStore;
 import io.gracebeam.proto.artifact.StageKeys;
+import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.TeacherCache;
 import io.gracebeam.proto.worker.Builds;
+import io.gracebeam.transforms.stages.DeadLetter;
 import io.gracebeam.transforms.stages.StageResult;
 import io.gracebeam.transforms.stages.StageTask;
 import java.io.IOException;
@@ -23,16 +25,21 @@ import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.apache.beam.sdk.transforms.DoFn;
 import org.apache.beam.sdk.values.PCollectionView;
+import org.apache.beam.sdk.values.TupleTag;
 
 /**
  * Publishes the folder of all extracted units, one subfolder each, with {@code gate.json} beside
- * them. Files are linked where the file system can, since units are immutable.
+ * them. Files are linked where the file system can, since units are immutable. Units that are not
+ * there make a dead letter, as in every other stage.
  */
 final class JoinSignals extends DoFn<StageTask, StageResult> {
   private static final long serialVersionUID = 1L;
 
   /** Name of the statistics file in the joined folder. */
   static final String GATE = "gate.json";
+
+  static final TupleTag<StageResult> RESULTS = new TupleTag<>("results") {};
+  static final TupleTag<DeadLetter> DEAD_LETTERS = new TupleTag<>("deadLetters") {};
 
   private final PCollectionView<Map<String, byte[]>> earlier;
 
@@ -45,19 +52,27 @@ final class JoinSignals extends DoFn<StageTask, StageResult> {
     StageTask task = context.element();
     Map<String, byte[]> results = context.sideInput(earlier);
     Map<String, ArtifactRef> units = new TreeMap<>();
-    for (Map.Entry<String, String> input : task.getInputs().entrySet()) {
-      String value = input.getValue();
-      units.put(
-          input.getKey(),
-          value.startsWith("@") ? artifact(results, value.substring(1)) : literal(value));
+    try {
+      for (Map.Entry<String, String> input : task.getInputs().entrySet()) {
+        String value = input.getValue();
+        units.put(
+            input.getKey(),
+            value.startsWith("@") ? artifact(results, value.substring(1)) : literal(value));
+      }
+      context.output(join(task, units));
+    } catch (GraceException e) {
+      if (e.category() != Category.DATA) {
+        throw e;
+      }
+      context.output(
+          DEAD_LETTERS, DeadLetter.of(task.getStage(), task.getId(), task.getId(), e.getMessage()));
     }
-    context.output(join(task, units));
   }
 
   static ArtifactRef artifact(Map<String, byte[]> results, String id) {
     byte[] manifest = results.get(id);
     if (manifest == null) {
-      throw GraceException.data("signals: %s has no result", id);
+      throw GraceException.data("signals: needs the result of %s, which has none", id);
     }
     try {
       return Manifest.parseFrom(manifest).getArtifact();

@@ -17,11 +17,13 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.Set;
 import java.util.TreeMap;
 import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.options.PipelineOptions;
@@ -113,10 +115,12 @@ public final class Run {
   }
 
   /**
-   * Runs it and writes everything that a run leaves.
+   * Runs it and writes everything that a run leaves. A run in which a stage failed leaves its
+   * ledger and the finished stages, but no report.
    *
    * @return content of {@code report.json}
-   * @throws GraceException with the category of what went wrong
+   * @throws GraceException with the category of what went wrong; for a failed stage (data) with the
+   *     reason of the earliest one
    */
   public ObjectNode execute(WorkerSet workers, PipelineOptions options, Progress progress) {
     folder.write("recipe.resolved.yaml", RecipeReader.toYaml(recipe));
@@ -145,8 +149,9 @@ public final class Run {
                 result.wallSeconds()));
       }
     }
+    List<Recorded.Refused> letters = Recorded.refused(results);
     List<Map<String, Object>> ledger = new ArrayList<>();
-    for (Recorded.Refused refused : Recorded.refused(results)) {
+    for (Recorded.Refused refused : letters) {
       Map<String, Object> row = new LinkedHashMap<>();
       row.put("stage", refused.stage());
       row.put("task", refused.taskId());
@@ -157,6 +162,12 @@ public final class Run {
     ledger.addAll(photoLedger());
     folder.writeLines("ledger.jsonl", ledger);
     folder.writeLines("stages.jsonl", stages.stream().map(ReportInput.Stage::row).toList());
+    failure(plan, letters, recorded.keySet())
+        .ifPresent(
+            reason -> {
+              throw GraceException.data(
+                  "%s; all reasons are in %s", reason, folder.root().resolve("ledger.jsonl"));
+            });
     ObjectNode report =
         new ReportBuilder(
                 recipe,
@@ -166,6 +177,30 @@ public final class Run {
             .build();
     ReportFiles.write(folder::write, report);
     return report;
+  }
+
+  /**
+   * Why a run has no whole result: the reason of the earliest stage that was refused as a whole. A
+   * refused example or question alone is no failure, and stages that miss an input only follow.
+   */
+  static Optional<String> failure(
+      RunPlan plan, List<Recorded.Refused> letters, Set<String> finished) {
+    Map<String, String> reasons = new HashMap<>();
+    for (Recorded.Refused letter : letters) {
+      if (letter.id().equals(letter.taskId()) && !finished.contains(letter.taskId())) {
+        reasons.put(letter.taskId(), letter.reason());
+      }
+    }
+    for (PlannedStage stage : plan.stages()) {
+      String reason = reasons.get(stage.id());
+      if (reason != null) {
+        String line = reason.startsWith(stage.id()) ? reason : stage.id() + ": " + reason;
+        int others = reasons.size() - 1;
+        return Optional.of(
+            others == 0 ? line : line + " (and " + others + " other stages have no result)");
+      }
+    }
+    return Optional.empty();
   }
 
   /** Photos that the grid builder refused, one file each. */

@@ -26,7 +26,9 @@ import org.apache.beam.sdk.transforms.Create;
 import org.apache.beam.sdk.transforms.ParDo;
 import org.apache.beam.sdk.values.PCollection;
 import org.apache.beam.sdk.values.PCollectionList;
+import org.apache.beam.sdk.values.PCollectionTuple;
 import org.apache.beam.sdk.values.PCollectionView;
+import org.apache.beam.sdk.values.TupleTagList;
 import org.apache.beam.sdk.values.TypeDescriptor;
 
 /**
@@ -71,9 +73,15 @@ public final class RunPipeline {
                 name + "/Tasks",
                 Create.of(group.getValue()).withType(TypeDescriptor.of(StageTask.class)));
         if (group.getKey() == StageKind.SIGNALS) {
-          done =
-              done.and(
-                  tasks.apply(name, ParDo.of(new JoinSignals(earlier)).withSideInputs(earlier)));
+          PCollectionTuple joined =
+              tasks.apply(
+                  name,
+                  ParDo.of(new JoinSignals(earlier))
+                      .withSideInputs(earlier)
+                      .withOutputTags(
+                          JoinSignals.RESULTS, TupleTagList.of(JoinSignals.DEAD_LETTERS)));
+          done = done.and(joined.get(JoinSignals.RESULTS));
+          refused = refused.and(joined.get(JoinSignals.DEAD_LETTERS));
           continue;
         }
         WorkerStage<?> stage = stage(group.getKey());

@@ -2,7 +2,12 @@ package io.gracebeam.transforms.stages;
 
 import com.google.auto.value.AutoValue;
 import io.gracebeam.transforms.client.Workers;
+import java.nio.file.Path;
 import java.util.Map;
+import org.apache.beam.sdk.transforms.DoFn;
+import org.apache.beam.sdk.transforms.PTransform;
+import org.apache.beam.sdk.transforms.ParDo;
+import org.apache.beam.sdk.values.PCollection;
 import org.apache.beam.sdk.values.PCollectionView;
 
 /**
@@ -31,5 +36,30 @@ public abstract class AnswerQuestions extends WorkerStage<AnswerQuestions> {
   @Override
   StageCall call() {
     return new AnswerCall();
+  }
+
+  /** Reads the answers of asked units from their artifacts: one row per question. */
+  public static PTransform<PCollection<StageResult>, PCollection<AnswerRow>> readAnswers() {
+    return new ReadAnswers();
+  }
+
+  private static final class ReadAnswers
+      extends PTransform<PCollection<StageResult>, PCollection<AnswerRow>> {
+    private static final long serialVersionUID = 1L;
+
+    @Override
+    public PCollection<AnswerRow> expand(PCollection<StageResult> results) {
+      return results.apply(ParDo.of(new ReadAnswersFn()));
+    }
+  }
+
+  private static final class ReadAnswersFn extends DoFn<StageResult, AnswerRow> {
+    private static final long serialVersionUID = 1L;
+
+    @ProcessElement
+    public void process(@Element StageResult result, OutputReceiver<AnswerRow> out) {
+      Answers.read(Path.of(result.manifest().getArtifact().getUri()))
+          .forEach(answer -> out.output(AnswerRow.of(result.getTaskId(), answer)));
+    }
   }
 }

@@ -4,12 +4,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExtractRequest;
+import io.gracebeam.proto.v1.GenerateRequest;
+import io.gracebeam.proto.v1.Question;
 import io.gracebeam.transforms.stages.StageTask;
 import io.gracebeam.transforms.stages.TokenRow;
 import io.gracebeam.transforms.testing.InProcessWorkers;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.ServiceLoader;
 import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.schemas.transforms.Convert;
@@ -52,7 +56,8 @@ class ProvidersTest {
             "train_students:v1",
             "export_int4:v1",
             "answer_questions:v1",
-            "gather_gate_statistics:v1");
+            "gather_gate_statistics:v1",
+            "evaluate_benchmarks:v1");
   }
 
   @Test
@@ -111,5 +116,55 @@ class ProvidersTest {
               return null;
             });
     pipeline.run().waitUntilFinish();
+  }
+
+  @Test
+  void evaluationRunsOnTheRowsOfAnswers() throws Exception {
+    Files.writeString(
+        temp.resolve("pope.json"),
+        "{\"question_id\": 1, \"image\": \"1.jpg\", \"text\": \"Is there?\", \"label\": \"yes\"}\n");
+    try (InProcessWorkers workers = InProcessWorkers.start(1)) {
+      GenerateRequest request =
+          GenerateRequest.newBuilder()
+              .setMaxNewTokens(4)
+              .setBatch(1)
+              .addQuestions(Question.newBuilder().setId("1").setPrompt("Is there?"))
+              .build();
+      StageTask task =
+          StageTask.of("m/pope/u0", "answer", request, 0, temp.resolve("store").toString())
+              .withInput("model", ArtifactRef.newBuilder().setSha256("a".repeat(64)).build());
+      SchemaTransformProvider answer = provider("answer_questions");
+      SchemaTransformProvider evaluate = provider("evaluate_benchmarks");
+      Pipeline pipeline = TestPipeline.create().enableAbandonedNodeEnforcement(false);
+      PCollectionRowTuple answers =
+          PCollectionRowTuple.of("input", pipeline.apply(Create.of(task)).apply(Convert.toRows()))
+              .apply(
+                  "Answer",
+                  answer.from(
+                      Row.withSchema(answer.configurationSchema())
+                          .withFieldValue("workers", List.of(workers.all().get(0).endpoint()))
+                          .withFieldValue("max_in_flight", 2)
+                          .build()));
+      PCollectionRowTuple scores =
+          PCollectionRowTuple.of("input", answers.get("output"))
+              .apply(
+                  "Evaluate",
+                  evaluate.from(
+                      Row.withSchema(evaluate.configurationSchema())
+                          .withFieldValue("dataset", temp.toString())
+                          .withFieldValue("scratch", temp.resolve("scratch").toString())
+                          .withFieldValue("benchmarks", Map.of("pope", "pope"))
+                          .build()));
+      PAssert.thatSingleton(scores.get("output"))
+          .satisfies(
+              row -> {
+                assertThat(row.getString("model")).isEqualTo("m");
+                assertThat(row.getString("benchmark")).isEqualTo("pope");
+                assertThat(row.<String, Double>getMap("metrics")).containsEntry("accuracy", 1.0);
+                return null;
+              });
+      PAssert.that(scores.get("errors")).empty();
+      pipeline.run().waitUntilFinish();
+    }
   }
 }
