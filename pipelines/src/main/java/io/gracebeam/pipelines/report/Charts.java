@@ -264,7 +264,8 @@ final class Charts {
     if (value == Math.rint(value) && Math.abs(value) < 1e7) {
       return Long.toString((long) value);
     }
-    String text = String.format(Locale.ROOT, "%.3f", value);
+    int digits = (int) Math.max(3, 2 - Math.floor(Math.log10(Math.abs(value))));
+    String text = String.format(Locale.ROOT, "%." + digits + "f", value);
     return text.replaceAll("0+$", "").replaceAll("\\.$", "");
   }
 }

@@ -11,6 +11,16 @@ import java.util.Set;
 
 /** Renders {@code report.json} as one page that needs no network, no script and no other file. */
 public final class ReportPage {
+  private static final Map<String, String> CURVES =
+      Map.of(
+          "ce", "cross-entropy",
+          "gdkd", "gated decoupled distillation",
+          "rcka", "relational CKA loss",
+          "beta", "β",
+          "ema", "moving average of the distillation loss",
+          "total", "total loss",
+          "lr", "learning rate");
+
   private final JsonNode report;
   private final StringBuilder page = new StringBuilder(1 << 16);
 
@@ -111,7 +121,7 @@ public final class ReportPage {
     section(
         "Accuracy",
         "Per cent of right answers; 95 % bootstrap intervals over questions. Differences are paired with the 16-bit baseline, question by question.");
-    Set<String> benchmarks = new LinkedHashSet<>();
+    Set<String> benchmarks = new LinkedHashSet<>(List.of("all"));
     Set<String> variants = new LinkedHashSet<>();
     for (JsonNode row : table) {
       benchmarks.add(row.path("benchmark").asText());
@@ -197,6 +207,7 @@ public final class ReportPage {
     for (JsonNode run : curves) {
       run.path("series").fieldNames().forEachRemaining(series::add);
     }
+    page.append("<div class=\"curves\">");
     for (String name : series) {
       List<Charts.Line> lines = new ArrayList<>();
       for (JsonNode run : curves) {
@@ -210,12 +221,14 @@ public final class ReportPage {
         }
       }
       lines.removeIf(line -> line.x().length != line.y().length);
-      page.append("<h3>")
-          .append(Html.escape(name))
+      String title = CURVES.getOrDefault(name, name);
+      page.append("<div><h3>")
+          .append(Html.escape(title))
           .append("</h3>")
-          .append(Charts.lines(name, "step", lines));
+          .append(Charts.lines(title, "step", lines))
+          .append("</div>");
     }
-    page.append("</section>\n");
+    page.append("</div></section>\n");
   }
 
   private void gate() {
@@ -339,7 +352,7 @@ public final class ReportPage {
         .append(Html.seconds(timings.path("workerSeconds").asDouble()))
         .append("</dd>");
     if (timings.path("ratio").isNumber()) {
-      fact("wall / (workers' time per worker)", timings.path("ratio"));
+      fact("wall / time that workers computed", timings.path("ratio"));
     }
     page.append(
         "</dl><div class=\"scroll\"><table><thead><tr><th>stage</th><th>tasks</th><th>cached</th><th>wall, summed</th><th>worker</th></tr></thead><tbody>");

@@ -21,6 +21,7 @@ final class ReportStyle {
       section{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:22px 24px;margin:0 0 20px}
       h2{margin:0 0 .3em;font-size:21px}h3{margin:22px 0 4px;font-size:15px;color:var(--dim);font-weight:600}
       .lead,.none{color:var(--dim);margin:.1em 0 1em;max-width:60em}
+      .curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(430px,1fr));gap:0 24px}
       .scroll{overflow-x:auto}
       table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14.5px}
       th,td{text-align:right;padding:6px 10px;border-bottom:1px solid var(--rule);white-space:nowrap}

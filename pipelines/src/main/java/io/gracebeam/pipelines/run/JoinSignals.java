@@ -100,7 +100,8 @@ final class JoinSignals extends DoFn<StageTask, StageResult> {
         manifest.toByteArray(),
         published.isPresent(),
         0,
-        (System.nanoTime() - start) / 1e9);
+        (System.nanoTime() - start) / 1e9,
+        System.currentTimeMillis());
   }
 
   static String key(StageTask task, Map<String, ArtifactRef> units) {

@@ -33,7 +33,12 @@ final class Recorded {
    * @param cached whether the store had it
    */
   record Result(
-      String taskId, byte[] manifest, boolean cached, double workerSeconds, double wallSeconds) {}
+      String taskId,
+      byte[] manifest,
+      boolean cached,
+      double workerSeconds,
+      double wallSeconds,
+      long endMillis) {}
 
   /** A refused record. */
   record Refused(String stage, String taskId, String id, String reason) {}
@@ -56,7 +61,8 @@ final class Recorded {
               result.getManifest(),
               result.getCached(),
               result.getWorkerSeconds(),
-              result.getWallSeconds()));
+              result.getWallSeconds(),
+              result.getEndMillis()));
     }
   }
 

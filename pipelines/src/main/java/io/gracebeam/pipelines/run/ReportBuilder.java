@@ -17,6 +17,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -305,6 +306,30 @@ final class ReportBuilder {
         });
   }
 
+  /**
+   * Length of the union of all stages' compute times: the time in which at least one worker
+   * computed. Overlapping calls count once, so the ratio of wall time to it hides no idle time.
+   */
+  static double busySeconds(List<ReportInput.Stage> stages) {
+    List<ReportInput.Stage> computed =
+        stages.stream()
+            .filter(stage -> stage.workerSeconds() > 0)
+            .sorted(Comparator.comparingDouble(ReportBuilder::begin))
+            .toList();
+    double busy = 0;
+    double until = Double.NEGATIVE_INFINITY;
+    for (ReportInput.Stage stage : computed) {
+      double end = stage.endMillis() / 1e3;
+      busy += Math.max(0, end - Math.max(begin(stage), until));
+      until = Math.max(until, end);
+    }
+    return busy;
+  }
+
+  private static double begin(ReportInput.Stage stage) {
+    return stage.endMillis() / 1e3 - stage.workerSeconds();
+  }
+
   private void timings(ObjectNode timings) {
     double worker = 0;
     Map<String, double[]> kinds = new LinkedHashMap<>();
@@ -318,9 +343,11 @@ final class ReportBuilder {
     }
     timings.put("wallSeconds", input.wallSeconds());
     timings.put("workerSeconds", worker);
+    double busy = busySeconds(input.stages());
+    timings.put("busySeconds", busy);
     timings.put("workers", input.workers());
     if (worker > 0) {
-      timings.put("ratio", input.wallSeconds() / (worker / input.workers()));
+      timings.put("ratio", input.wallSeconds() / busy);
     }
     ArrayNode stages = timings.putArray("stages");
     kinds.forEach(

@@ -28,6 +28,8 @@ record ReportInput(
    * @param id as planned
    * @param kind as planned
    * @param cached whether the store had it
+   * @param workerSeconds compute time of the worker; 0 if cached
+   * @param endMillis when it ended, milliseconds since 1970
    */
   record Stage(
       String id,
@@ -35,7 +37,8 @@ record ReportInput(
       Manifest manifest,
       boolean cached,
       double workerSeconds,
-      double wallSeconds) {
+      double wallSeconds,
+      long endMillis) {
 
     /** As a row of {@code stages.jsonl}. */
     Map<String, Object> row() {

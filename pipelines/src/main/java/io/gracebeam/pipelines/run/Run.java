@@ -60,7 +60,13 @@ public final class Run {
       given.put(RunPlan.TEACHER_DATASET, teacher.manifest().getArtifact());
       local.add(
           new ReportInput.Stage(
-              "data/student", "data", student.manifest(), student.cached(), 0, student.seconds()));
+              "data/student",
+              "data",
+              student.manifest(),
+              student.cached(),
+              0,
+              student.seconds(),
+              0));
       if (!demo.orElseThrow().oneDataset()) {
         local.add(
             new ReportInput.Stage(
@@ -69,7 +75,8 @@ public final class Run {
                 teacher.manifest(),
                 teacher.cached(),
                 0,
-                teacher.seconds()));
+                teacher.seconds(),
+                0));
       }
     } else {
       dataset = folderOf("data.train", recipe.getData().getTrain());
@@ -146,7 +153,8 @@ public final class Run {
                 manifest(result),
                 result.cached(),
                 result.workerSeconds(),
-                result.wallSeconds()));
+                result.wallSeconds(),
+                result.endMillis()));
       }
     }
     List<Recorded.Refused> letters = Recorded.refused(results);

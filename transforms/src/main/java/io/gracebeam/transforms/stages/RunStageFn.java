@@ -186,7 +186,8 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
               Deterministic.bytes(manifest),
               published.isPresent(),
               workerSeconds,
-              (System.nanoTime() - start) / 1e9);
+              (System.nanoTime() - start) / 1e9,
+              System.currentTimeMillis());
       return new Done(result, call.refused(task, manifest));
     } catch (GraceException e) {
       if (e.category() != Category.DATA) {

@@ -32,6 +32,9 @@ public abstract class StageResult {
   /** Time from look-up to publication as seen here, seconds. */
   public abstract double getWallSeconds();
 
+  /** When the stage ended, milliseconds since 1970. */
+  public abstract long getEndMillis();
+
   /** A result. */
   @SchemaCreate
   public static StageResult of(
@@ -40,8 +43,10 @@ public abstract class StageResult {
       byte[] manifest,
       boolean cached,
       double workerSeconds,
-      double wallSeconds) {
-    return new AutoValue_StageResult(taskId, stage, manifest, cached, workerSeconds, wallSeconds);
+      double wallSeconds,
+      long endMillis) {
+    return new AutoValue_StageResult(
+        taskId, stage, manifest, cached, workerSeconds, wallSeconds, endMillis);
   }
 
   /**

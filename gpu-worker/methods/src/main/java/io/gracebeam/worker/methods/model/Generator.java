@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.Shape;
+import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
@@ -50,6 +51,9 @@ public final class Generator {
   /**
    * Natural log-probability of each choice (all its tokens and no end token) as the answer of the
    * prompt; one array per prompt.
+   *
+   * @throws GraceException DATA for a choice without a token: its empty product would beat all
+   *     others
    */
   public List<float[]> scoreChoices(List<Prompt> prompts, List<List<String>> choices) {
     List<float[]> out = new ArrayList<>();
@@ -61,7 +65,9 @@ public final class Generator {
       for (int c = 0; c < count; c++) {
         long[] answer = tokenizer.ids(choices.get(p).get(c));
         if (answer.length == 0) {
-          continue;
+          throw GraceException.data(
+              "choice %d is empty: '%s'; allowed is text that gives a token",
+              c + 1, choices.get(p).get(c));
         }
         long[] all = Arrays.copyOf(prefix, prefix.length + answer.length);
         System.arraycopy(answer, 0, all, prefix.length, answer.length);

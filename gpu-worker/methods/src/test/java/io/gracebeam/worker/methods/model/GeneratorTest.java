@@ -168,4 +168,13 @@ class GeneratorTest {
     assertThatThrownBy(() -> generator.scoreChoices(List.of(missing), List.of(List.of("red"))))
         .hasMessageContaining("none.png");
   }
+
+  @Test
+  void anEmptyChoiceIsRefused() {
+    Prompt first = prompt(0, "What?");
+    assertThatThrownBy(() -> generator.scoreChoices(List.of(first), List.of(List.of("red", " "))))
+        .isInstanceOfSatisfying(
+            GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA))
+        .hasMessageContaining("choice 2 is empty");
+  }
 }
