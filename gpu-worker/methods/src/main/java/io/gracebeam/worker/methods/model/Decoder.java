@@ -33,7 +33,7 @@ final class Decoder {
   /** Cosines and sines [B, 1, S, d] each. */
   record Rotary(NDArray cos, NDArray sin) {}
 
-  /** Tables for the positions [B][S]. */
+  /** Tables for the positions [B][S]; one row serves a whole batch. */
   Rotary rotary(int[][] positions) {
     int dim = config.text().headDim();
     int half = dim / 2;

@@ -312,11 +312,9 @@ public final class LlavaModel implements AutoCloseable {
 
   private Forward decode(long[][] ids, NDArray visual, long[] wanted) {
     int length = ids[0].length;
-    int[][] positions = new int[ids.length][length];
-    for (int[] row : positions) {
-      Arrays.setAll(row, i -> i);
-    }
-    Decoder.Rotary rotary = decoder.rotary(positions);
+    int[] positions = new int[length];
+    Arrays.setAll(positions, i -> i);
+    Decoder.Rotary rotary = decoder.rotary(new int[][] {positions});
     NDArray mask = decoder.causalMask(length);
     NDArray x = Ops.scoped(() -> decoder.embed(ids, visual));
     int layers = config.text().layers();

@@ -14,12 +14,14 @@ import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 
 /**
  * One optimiser step. The loss kernels give gradients by logits and visual states in closed form;
  * the scalar (logits * dLogits).sum() + (states * dStates).sum() carries them into the engine's
- * backward pass. Micro-batches are run in the batch's order, one after another.
+ * backward pass. Micro-batches are run one after another, shorter examples first, so that little is
+ * computed for padding.
  */
 final class Stepper {
   /** Loss weights of the step, and its name for errors. */
@@ -68,6 +70,7 @@ final class Stepper {
           "%s: no usable example among %s: %s",
           weights.where(), names(batch), maker.bad().getOrDefault(batch[0], "no teacher signals"));
     }
+    good.sort(Comparator.comparingInt(i -> maker.item(i).ids().length));
     List<Item> items = new ArrayList<>();
     List<Signals> teacher = new ArrayList<>();
     for (int i : good) {
