@@ -132,9 +132,9 @@ public final class Prepare {
 
   /**
    * Random start: matrices normal with deviation 1 / sqrt(inputs), those that write into a residual
-   * stream divided by sqrt(2 layers) (Radford et al. 2019), embeddings and head 0.02, positions of
-   * the tower 0.5 (patches have deviation 1, and a patch must tell its place), norms 1, biases 0.
-   * Each value depends on seed, name and index only.
+   * stream divided by sqrt(2 layers) (Radford et al. 2019), token and position embeddings 0.5 (what
+   * is added to them has deviation about 1 and must not drown them), class embedding and head 0.02,
+   * norms 1, biases 0. Each value depends on seed, name and index only.
    */
   static Map<String, float[]> initial(LlavaConfig config, long seed) {
     Map<String, float[]> out = new HashMap<>();
@@ -167,13 +167,10 @@ public final class Prepare {
   }
 
   private static double deviation(String name, long inputs, LlavaConfig config) {
-    if (name.contains("position_embedding")) {
+    if (name.contains("position_embedding") || name.contains("embed_tokens")) {
       return 0.5;
     }
-    if (name.contains("embedding.weight") && !name.contains("patch")
-        || name.contains("embed_tokens")
-        || name.contains("lm_head")
-        || name.endsWith("class_embedding")) {
+    if (name.contains("lm_head") || name.endsWith("class_embedding")) {
       return 0.02;
     }
     double d = 1 / Math.sqrt(inputs);
