@@ -24,10 +24,10 @@ if stale; then
 fi
 jar=$(ls "$root"/pipelines/target/grace-pipelines-*.jar | head -n 1)
 main=io.gracebeam.pipelines.cli.GraceCommand
-if [ "${1:-}" = worker ]; then
-  shift
-  main=io.gracebeam.worker.server.WorkerMain
-fi
+case "${1:-}" in
+  worker) shift; main=io.gracebeam.worker.server.WorkerMain ;;
+  bench) shift; main=io.gracebeam.worker.server.bench.BenchMain ;;
+esac
 tty=false
 [ -t 2 ] && tty=true
 # The heap takes a third of the memory, the rest is for the engine's own.
@@ -37,5 +37,5 @@ export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296} MALLOC_TRIM_
 # Tensors pass through direct buffers, which only a collection frees: the bound makes it happen in time.
 exec "$JAVA_HOME/bin/java" -Xmx"${GRACE_HEAP:-${third:-2}g}" -XX:MaxDirectMemorySize="${GRACE_DIRECT:-1g}" --enable-native-access=ALL-UNNAMED \
   --add-modules jdk.incubator.vector --sun-misc-unsafe-memory-access=allow -XX:+UseParallelGC \
-  -Djava.util.logging.config.file="$root/etc/logging.properties" -Dai.djl.offline=true -Dgrace.tty=$tty \
+  -Djava.util.logging.config.file="$root/etc/logging.properties" -Dai.djl.offline=true -Dgrace.tty=$tty -Dgrace.root="$root" \
   ${GRACE_JAVA_OPTIONS:-} -cp "$jar:$(cat "$classpath")" "$main" "$@"

@@ -74,7 +74,7 @@ final class AskCommand implements Callable<Integer> {
             .setMaxNewTokens(maxNewTokens)
             .setBatch(1)
             .build();
-    EngineSettings engine = EngineSettings.newBuilder().setName("PyTorch").setDevice("cpu").build();
+    EngineSettings engine = EngineSettings.newBuilder().setDevice("cpu").build();
     try (WorkerSet set = WorkerSet.open(workers, engine);
         WorkerPool pool = set.workers().open()) {
       GenerateResponse answer = pool.generate(request).get("q");

@@ -61,8 +61,7 @@ final class DoctorCommand implements Callable<Integer> {
             Files.getFileStore(Path.of("").toAbsolutePath()).getUsableSpace() / 1e9));
     int code = 0;
     try (WorkerSet workers =
-        WorkerSet.open(
-            List.of(), EngineSettings.newBuilder().setName("PyTorch").setDevice("cpu").build())) {
+        WorkerSet.open(List.of(), EngineSettings.newBuilder().setDevice("cpu").build())) {
       Engine engine = workers.engine();
       facts.put("engine", engine.description());
       facts.put("device", engine.device());

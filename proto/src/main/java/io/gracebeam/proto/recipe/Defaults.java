@@ -65,7 +65,12 @@ final class Defaults {
           .setShards(1)
           .setRounds(1)
           .setOuter(OuterOptimizer.newBuilder().setLearningRate(0.7).setMomentum(0.9))
-          .setEngine(EngineSettings.newBuilder().setName("PyTorch").setThreads(0).setDevice("cpu"))
+          .setEngine(
+              EngineSettings.newBuilder()
+                  .setName("LibTorch")
+                  .setThreads(0)
+                  .setDevice("cpu")
+                  .setCompute("float32"))
           .build();
 
   private Defaults() {}

@@ -2,6 +2,7 @@ package io.gracebeam.worker.engine;
 
 import ai.djl.Device;
 import ai.djl.engine.Engine;
+import ai.djl.ndarray.types.DataType;
 
 /**
  * An opened tensor engine.
@@ -12,6 +13,12 @@ import ai.djl.engine.Engine;
  * @param digest sha256 (hex) of everything about the engine that may change a result's bits; part
  *     of stage keys
  * @param threads intra-operator threads
+ * @param compute type of parameters' copies, activations and gradients: float32 or bfloat16
  */
 public record EngineHandle(
-    Engine engine, Device device, String description, String digest, int threads) {}
+    Engine engine,
+    Device device,
+    String description,
+    String digest,
+    int threads,
+    DataType compute) {}

@@ -3,44 +3,59 @@ package io.gracebeam.worker.engine;
 import ai.djl.Device;
 import ai.djl.engine.Engine;
 import ai.djl.engine.EngineException;
+import ai.djl.ndarray.types.DataType;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.worker.engine.libtorch.LibTorchEngine;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
+import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * Opens engines. The native library is loaded once per process from the jars on the class path;
- * nothing is downloaded and no usage data are sent. The thread count is fixed by the first {@link
- * #open}; a later one with another count is refused, since the number of threads may change sums in
- * the last bit and is therefore part of the digest.
+ * Opens engines. The native library is loaded once per process; nothing is downloaded and no usage
+ * data are sent. Engine and thread count are fixed by the first {@link #open}: two libtorch builds
+ * cannot share a process, and the number of threads may change sums in the last bit and is
+ * therefore part of the digest.
  */
 public final class Engines {
-  private static final String NAME = "PyTorch";
+  /** The default: libtorch through java.lang.foreign. */
+  public static final String LIBTORCH = LibTorchEngine.NAME;
+
+  /** DJL's own engine, float32 only. */
+  public static final String PYTORCH = "PyTorch";
+
   private static final String NATIVE_VERSION = "2.7.1";
   private static final Pattern DEVICE = Pattern.compile("cpu|cuda:([0-9]{1,2})");
   private static final int MAX_THREADS = 1024;
 
   private static int openedThreads;
+  private static String opened;
 
   private Engines() {}
 
   /**
    * Opens the engine.
    *
-   * @param settings name ("PyTorch" or empty), threads (0: all cores), device ("cpu" or empty,
-   *     "cuda:N")
+   * @param settings name ("LibTorch" or empty, "PyTorch"), threads (0: all cores), device ("cpu" or
+   *     empty, "cuda:N"), compute ("float32" or empty, "bfloat16")
    * @throws GraceException USER for a setting out of range, ENVIRONMENT where the native library
    *     cannot be loaded
    */
   public static synchronized EngineHandle open(EngineSettings settings) {
-    String name = settings.getName().isEmpty() ? NAME : settings.getName();
-    if (!name.equals(NAME)) {
-      throw GraceException.user("engine.name is '%s'; allowed: %s", name, NAME);
+    String name = settings.getName().isEmpty() ? LIBTORCH : settings.getName();
+    if (!name.equals(LIBTORCH) && !name.equals(PYTORCH)) {
+      throw GraceException.user("engine.name is '%s'; allowed: %s, %s", name, LIBTORCH, PYTORCH);
     }
+    if (opened != null && !opened.equals(name)) {
+      throw GraceException.user(
+          "engine.name is '%s' but this process already runs %s; allowed: the same, or another process",
+          name, opened);
+    }
+    DataType compute = compute(settings, name);
     String deviceName = settings.getDevice().isEmpty() ? "cpu" : settings.getDevice();
     Matcher matcher = DEVICE.matcher(deviceName);
     if (!matcher.matches()) {
@@ -60,8 +75,12 @@ public final class Engines {
           "engine.threads is %d but this process already runs the engine with %d; allowed: the same count, or another process",
           threads, openedThreads);
     }
-    Engine engine = load(threads, deviceName.equals("cpu") ? "cpu" : "cu128");
+    Engine engine =
+        name.equals(LIBTORCH)
+            ? libTorch(threads)
+            : pyTorch(threads, deviceName.equals("cpu") ? "cpu" : "cu128");
     openedThreads = threads;
+    opened = name;
     Device device =
         matcher.group(1) == null ? Device.cpu() : Device.gpu(Integer.parseInt(matcher.group(1)));
     if (device.isGpu() && device.getDeviceId() >= engine.getGpuCount()) {
@@ -71,24 +90,51 @@ public final class Engines {
     }
     engine.setRandomSeed(0);
     String description =
-        "%s %s %s, %d %s"
+        "%s %s%s %s %s, %d %s%s"
             .formatted(
-                NAME,
+                name,
                 engine.getVersion(),
+                engine instanceof LibTorchEngine own ? " (" + own.source() + ")" : "",
                 deviceName,
+                compute.name().toLowerCase(Locale.ROOT),
                 threads,
-                threads == 1 ? "thread" : "threads");
+                threads == 1 ? "thread" : "threads",
+                engine instanceof LibTorchEngine own ? ", " + own.instructions() : "");
     String identity =
         String.join(
             "\n",
             description,
             Engine.getDjlVersion(),
+            engine instanceof LibTorchEngine own ? Long.toString(own.build()) : "",
             System.getProperty("os.name"),
             System.getProperty("os.arch"));
-    return new EngineHandle(engine, device, description, sha256(identity), threads);
+    return new EngineHandle(engine, device, description, sha256(identity), threads, compute);
   }
 
-  private static Engine load(int threads, String flavor) {
+  private static DataType compute(EngineSettings settings, String name) {
+    return switch (settings.getCompute()) {
+      case "", "float32" -> DataType.FLOAT32;
+      case "bfloat16" -> {
+        if (!name.equals(LIBTORCH)) {
+          throw GraceException.user(
+              "engine.compute is 'bfloat16', which engine.name '%s' lacks; allowed: float32, or engine.name %s",
+              name, LIBTORCH);
+        }
+        yield DataType.BFLOAT16;
+      }
+      default ->
+          throw GraceException.user(
+              "engine.compute is '%s'; allowed: float32, bfloat16", settings.getCompute());
+    };
+  }
+
+  private static Engine libTorch(int threads) {
+    setIfAbsent("OPT_OUT_TRACKING", "true");
+    System.setProperty(LibTorchEngine.THREADS, Integer.toString(threads));
+    return Engine.getEngine(LIBTORCH);
+  }
+
+  private static Engine pyTorch(int threads, String flavor) {
     setIfAbsent("OPT_OUT_TRACKING", "true");
     setIfAbsent("ai.djl.offline", "true");
     setIfAbsent("PYTORCH_VERSION", NATIVE_VERSION);
@@ -96,11 +142,11 @@ public final class Engines {
     System.setProperty("ai.djl.pytorch.num_threads", Integer.toString(threads));
     System.setProperty("ai.djl.pytorch.num_interop_threads", "1");
     try {
-      return Engine.getEngine(NAME);
+      return Engine.getEngine(PYTORCH);
     } catch (EngineException | UnsatisfiedLinkError | ExceptionInInitializerError e) {
       throw GraceException.environment(
               "the native library of %s %s for %s could not be loaded (%s); allowed: a machine with its jar on the class path",
-              NAME,
+              PYTORCH,
               NATIVE_VERSION,
               flavor,
               String.valueOf(e.getMessage()).lines().findFirst().orElse(""))

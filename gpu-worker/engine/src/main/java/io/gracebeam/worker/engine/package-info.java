@@ -1,2 +1,5 @@
-/** Opens the tensor engine (DJL's PyTorch engine) offline, with fixed threads and seed. */
+/**
+ * Opens the tensor engines, LibTorch (of package libtorch) or DJL's own PyTorch, offline, with
+ * fixed threads and seed.
+ */
 package io.gracebeam.worker.engine;

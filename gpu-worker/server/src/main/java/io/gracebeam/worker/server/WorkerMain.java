@@ -18,12 +18,13 @@ import java.util.function.Function;
 public final class WorkerMain {
   private static final String USAGE =
       """
-      grace worker [--host ADDRESS] [--port N] [--threads N] [--device cpu|cuda:N] [--engine NAME]
+      grace worker [--host ADDRESS] [--port N] [--threads N] [--device cpu|cuda:N] [--engine NAME] [--compute TYPE]
                    [--store DIR] [--allow DIR]... [--models N] [--queue N]
         --host     address to listen on, 127.0.0.1; anything else is neither encrypted nor authenticated
         --port     port to listen on, 0: any free one
         --threads  engine threads, 0: all cores; part of every stage key
         --device   cpu or cuda:N
+        --compute  float32 or bfloat16
         --engine   tensor engine
         --store    artifact store of requests that name none
         --allow    only paths below this folder are used; may be given several times
@@ -110,6 +111,7 @@ public final class WorkerMain {
         case "--port" -> port = number(key, value, 0, 65_535);
         case "--threads" -> engine.setThreads(number(key, value, 0, 1024));
         case "--device" -> engine.setDevice(value);
+        case "--compute" -> engine.setCompute(value);
         case "--engine" -> engine.setName(value);
         case "--store" -> store = Optional.of(folder(value));
         case "--allow" -> roots.add(folder(value));

@@ -87,6 +87,6 @@ public final class PackedModel {
     w.matmul(in, m, y);
     long[] shape = x.getShape().getShape().clone();
     shape[shape.length - 1] = w.rows();
-    return EngineArrays.of(x.getManager(), y, new Shape(shape));
+    return EngineArrays.of(x.getManager(), y, new Shape(shape), x.getDataType());
   }
 }

@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDArrays;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import io.gracebeam.worker.engine.EngineArrays;
 import java.util.function.BiFunction;
@@ -16,16 +17,19 @@ final class Decoder {
 
   private final LlavaConfig config;
   private final NDManager manager;
+  private final DataType compute;
   private final Function<String, NDArray> parameter;
   private final BiFunction<String, NDArray, NDArray> linear;
 
   Decoder(
       LlavaConfig config,
       NDManager manager,
+      DataType compute,
       Function<String, NDArray> parameter,
       BiFunction<String, NDArray, NDArray> linear) {
     this.config = config;
     this.manager = manager;
+    this.compute = compute;
     this.parameter = parameter;
     this.linear = linear;
   }
@@ -55,7 +59,9 @@ final class Decoder {
       }
     }
     Shape shape = new Shape(positions.length, 1, length, dim);
-    return new Rotary(EngineArrays.of(manager, cos, shape), EngineArrays.of(manager, sin, shape));
+    return new Rotary(
+        EngineArrays.of(manager, cos, shape, compute),
+        EngineArrays.of(manager, sin, shape, compute));
   }
 
   /**
@@ -69,7 +75,7 @@ final class Decoder {
         mask[i * length + j] = MASKED;
       }
     }
-    return EngineArrays.of(manager, mask, new Shape(1, 1, 1, length, length));
+    return EngineArrays.of(manager, mask, new Shape(1, 1, 1, length, length), compute);
   }
 
   /**
@@ -100,12 +106,14 @@ final class Decoder {
     return y.add(linear.apply(name + "mlp.down_proj.weight", gate.mul(up)));
   }
 
-  /** Final norm and head over rows [R, d] -> [R, vocab]. */
+  /** Final norm and head over rows [R, d] -> [R, vocab], in float32. */
   NDArray head(NDArray rows) {
     NDArray normed = Ops.rmsNorm(rows, parameter.apply(MODEL + "norm.weight"), config.text().eps());
-    return config.tied()
-        ? Ops.linear(normed, parameter.apply(MODEL + "embed_tokens.weight"), null)
-        : linear.apply("language_model.lm_head.weight", normed);
+    NDArray logits =
+        config.tied()
+            ? Ops.linear(normed, parameter.apply(MODEL + "embed_tokens.weight"), null)
+            : linear.apply("language_model.lm_head.weight", normed);
+    return EngineArrays.cast(logits, DataType.FLOAT32);
   }
 
   /**

@@ -187,7 +187,8 @@ public final class Generator {
         last[b] = b;
         Arrays.fill(mask, b * keys + lengths[b], b * keys + longest, Decoder.MASKED);
       }
-      NDArray maskArray = EngineArrays.of(model.manager(), mask, new Shape(batch, 1, 1, 1, keys));
+      NDArray maskArray =
+          EngineArrays.of(model.manager(), mask, new Shape(batch, 1, 1, 1, keys), model.compute());
       NDArray x = Ops.scoped(() -> decoder.embed(ids, null));
       return finish(
           x, decoder.rotary(positions), maskArray, cache, last, model.config().text().width());

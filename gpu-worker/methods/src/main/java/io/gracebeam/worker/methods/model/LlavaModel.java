@@ -3,6 +3,7 @@ package io.gracebeam.worker.methods.model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
@@ -25,9 +26,10 @@ import java.util.TreeMap;
 
 /**
  * LLaVA-1.5 as plain functions over its parameters: CLIP tower, projector, LLaMA decoder.
- * Everything is float32 and differentiable; which parameters get gradients is the caller's choice
- * (`setRequiresGradient` on {@link #parameters}). Intermediate arrays are closed block by block, so
- * memory outside a gradient collector is that of one block. Not safe for concurrent use.
+ * Everything is of the engine's compute type (what goes in and comes out is float32) and
+ * differentiable; which parameters get gradients is the caller's choice (`setRequiresGradient` on
+ * {@link #parameters}). Intermediate arrays are closed block by block, so memory outside a gradient
+ * collector is that of one block. Not safe for concurrent use.
  */
 public final class LlavaModel implements AutoCloseable {
   /** What stands for x [..., in] times weight [out, in] transposed. */
@@ -49,7 +51,9 @@ public final class LlavaModel implements AutoCloseable {
 
   private final LlavaConfig config;
   private final NDManager manager;
+  private final DataType compute;
   private final Map<String, NDArray> parameters = new LinkedHashMap<>();
+  private final Map<String, float[]> masters = new HashMap<>();
   private final Map<String, Linear> linears = new HashMap<>();
   private final VisionTower tower;
   private final Decoder decoder;
@@ -58,7 +62,8 @@ public final class LlavaModel implements AutoCloseable {
     this.config = config;
     this.manager = engine.engine().newBaseManager(engine.device());
     this.tower = new VisionTower(config, this::parameter);
-    this.decoder = new Decoder(config, manager, this::parameter, this::applyLinear);
+    this.compute = engine.compute();
+    this.decoder = new Decoder(config, manager, compute, this::parameter, this::applyLinear);
   }
 
   /**
@@ -68,6 +73,16 @@ public final class LlavaModel implements AutoCloseable {
    */
   public static LlavaModel load(EngineHandle engine, Path dir) {
     LlavaConfig config = LlavaConfig.read(dir);
+    return create(engine, config, values(config, dir));
+  }
+
+  /** The same, with {@link #masters}. */
+  public static LlavaModel loadForTraining(EngineHandle engine, Path dir) {
+    LlavaConfig config = LlavaConfig.read(dir);
+    return createForTraining(engine, config, values(config, dir));
+  }
+
+  private static Map<String, float[]> values(LlavaConfig config, Path dir) {
     Checkpoint checkpoint = Checkpoint.load(dir);
     checkpoint.requireTied(config.tied());
     Map<String, float[]> values = new HashMap<>();
@@ -87,7 +102,15 @@ public final class LlavaModel implements AutoCloseable {
       }
       values.put(entry.getKey(), tensor.floats());
     }
-    return create(engine, config, values);
+    return values;
+  }
+
+  /** {@link #create}, with the given values as {@link #masters}, which training overwrites. */
+  public static LlavaModel createForTraining(
+      EngineHandle engine, LlavaConfig config, Map<String, float[]> values) {
+    LlavaModel model = create(engine, config, values);
+    model.parameters.keySet().forEach(name -> model.masters.put(name, values.get(name)));
+    return model;
   }
 
   /**
@@ -114,7 +137,7 @@ public final class LlavaModel implements AutoCloseable {
               "%s has %d values; shape %s calls for %d",
               entry.getKey(), data.length, shape, shape.size());
         }
-        NDArray array = EngineArrays.of(model.manager, data, shape);
+        NDArray array = EngineArrays.of(model.manager, data, shape, model.compute);
         NDScope.unregister(array);
         array.setName(entry.getKey());
         model.parameters.put(entry.getKey(), array);
@@ -139,6 +162,19 @@ public final class LlavaModel implements AutoCloseable {
   /** Parameters by canonical name, in canonical order. */
   public Map<String, NDArray> parameters() {
     return Collections.unmodifiableMap(parameters);
+  }
+
+  /**
+   * Float32 values by name, live: what training changes, and what the engine's arrays, perhaps of a
+   * narrower type, are rounded from. Empty unless made for training.
+   */
+  public Map<String, float[]> masters() {
+    return Collections.unmodifiableMap(masters);
+  }
+
+  /** Type of the parameters' arrays and of what is computed with them. */
+  DataType compute() {
+    return compute;
   }
 
   /**
@@ -227,7 +263,7 @@ public final class LlavaModel implements AutoCloseable {
    */
   public NDArray visionFeatures(NDArray pixels) {
     checkPixels(pixels);
-    NDArray out = Ops.scoped(() -> tower.features(pixels));
+    NDArray out = Ops.scoped(() -> EngineArrays.cast(tower.features(pixels), DataType.FLOAT32));
     out.attach(pixels.getManager());
     return out;
   }
@@ -349,8 +385,10 @@ public final class LlavaModel implements AutoCloseable {
     }
     return Ops.scoped(
         () ->
-            Ops.rows(manager, x.reshape(-1, config.text().width()), at)
-                .reshape(ids.length, n, config.text().width()));
+            EngineArrays.cast(
+                Ops.rows(manager, x.reshape(-1, config.text().width()), at)
+                    .reshape(ids.length, n, config.text().width()),
+                DataType.FLOAT32));
   }
 
   private static long[] flatRows(int[][] rows, int batch, int length) {

@@ -14,7 +14,8 @@ import io.gracebeam.worker.engine.EngineArrays;
 import java.util.function.Supplier;
 
 /**
- * Differentiable building blocks on engine arrays. All take and give float32 unless said otherwise.
+ * Differentiable building blocks on engine arrays, all of the model's compute type unless said
+ * otherwise.
  */
 final class Ops {
   private Ops() {}
@@ -58,8 +59,7 @@ final class Ops {
 
   /** x / sqrt(mean(x^2) + eps) * weight over the last axis. */
   static NDArray rmsNorm(NDArray x, NDArray weight, double eps) {
-    NDArray rms = x.mul(x).mean(new int[] {-1}, true).add((float) eps).sqrt();
-    return x.div(rms).mul(weight);
+    return EngineArrays.rmsNorm(x, weight, (float) eps);
   }
 
   /** x * sigmoid(1.702 x), CLIP's activation. */
@@ -69,7 +69,7 @@ final class Ops {
 
   /** x * sigmoid(x). */
   static NDArray silu(NDArray x) {
-    return x.mul(Activation.sigmoid(x));
+    return EngineArrays.silu(x);
   }
 
   /**

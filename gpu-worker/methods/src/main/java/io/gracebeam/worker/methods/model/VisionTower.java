@@ -5,11 +5,13 @@ import ai.djl.ndarray.NDArrays;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.nn.Activation;
+import io.gracebeam.worker.engine.EngineArrays;
 import java.util.function.Function;
 
 /** CLIP's vision transformer up to the chosen layer, and LLaVA's two-layer projector. */
 final class VisionTower {
   private static final String TOWER = "vision_tower.vision_model.";
+  private static final String CLASS = "embeddings.class_embedding";
 
   private final LlavaConfig config;
   private final Function<String, NDArray> parameter;
@@ -21,7 +23,7 @@ final class VisionTower {
 
   /** pixels [B, 3, H, W] -> states of the feature layer [B, n, dv]. */
   NDArray features(NDArray pixels) {
-    NDArray x = Ops.scoped(() -> embed(pixels));
+    NDArray x = Ops.scoped(() -> embed(EngineArrays.cast(pixels, p(CLASS).getDataType())));
     for (int i = 0; i < config.visionBlocks(); i++) {
       NDArray in = x;
       int layer = i;
@@ -52,10 +54,7 @@ final class VisionTower {
     NDArray weight =
         p("embeddings.patch_embedding.weight")
             .reshape(v.width(), 3L * v.patchSize() * v.patchSize());
-    NDArray cls =
-        p("embeddings.class_embedding")
-            .reshape(1, 1, v.width())
-            .broadcast(new Shape(batch, 1, v.width()));
+    NDArray cls = p(CLASS).reshape(1, 1, v.width()).broadcast(new Shape(batch, 1, v.width()));
     NDArray x =
         NDArrays.concat(new NDList(cls, Ops.linear(patches, weight, null)), 1)
             .add(p("embeddings.position_embedding.weight"));

@@ -9,6 +9,7 @@ import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
+import io.gracebeam.worker.methods.signals.Signals;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -79,16 +80,31 @@ public final class BatchMaker {
 
   /** Pixels [B, 3, H, W] of examples. */
   public NDArray pixels(NDManager manager, int[] indices) {
+    return pixels(manager, Arrays.stream(indices).mapToObj(this::image).toList(), config);
+  }
+
+  /** Pixels [B, 3, H, W] of images. */
+  static NDArray pixels(NDManager manager, List<PixelCache> images, LlavaConfig config) {
     int size = config.vision().imageSize();
-    float[] all = new float[indices.length * 3 * size * size];
-    for (int i = 0; i < indices.length; i++) {
-      image(indices[i]).into(all, i * 3 * size * size);
+    float[] all = new float[images.size() * 3 * size * size];
+    for (int i = 0; i < images.size(); i++) {
+      images.get(i).into(all, i * 3 * size * size);
     }
-    return EngineArrays.of(manager, all, new Shape(indices.length, 3, size, size));
+    return EngineArrays.of(manager, all, new Shape(images.size(), 3, size, size));
+  }
+
+  /** A good example, as a training step takes it. */
+  Example example(int index, Signals signals) {
+    return new Example(item(index), image(index), signals);
   }
 
   /** Ids [B][S] of items, right padded. */
   public long[][] ids(List<Item> batch) {
+    return ids(batch, config);
+  }
+
+  /** Ids [B][S] of items, right padded with the model's padding token. */
+  static long[][] ids(List<Item> batch, LlavaConfig config) {
     int length = batch.stream().mapToInt(i -> i.ids().length).max().orElse(0);
     long[][] out = new long[batch.size()][];
     for (int i = 0; i < out.length; i++) {

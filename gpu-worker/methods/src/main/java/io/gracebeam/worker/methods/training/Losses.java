@@ -69,18 +69,16 @@ final class Losses {
   /** Normalisers of a batch. */
   record Norms(int tokens, double gates, int images) {}
 
-  /** Sums what the means are divided by; signals is empty without a teacher. */
-  Norms norms(List<Item> items, List<Signals> signals) {
+  /** Sums what the means are divided by. */
+  Norms norms(List<Example> batch) {
     int tokens = 0;
-    for (Item i : items) {
-      tokens += i.targets().length;
-    }
     double gates = 0;
     int images = 0;
-    for (Signals s : signals) {
-      images++;
-      if (options != null) {
-        gates += gates(s);
+    for (Example e : batch) {
+      tokens += e.item().targets().length;
+      if (e.signals() != null) {
+        images++;
+        gates += options == null ? 0 : gates(e.signals());
       }
     }
     return new Norms(tokens, gates, images);

@@ -10,7 +10,6 @@ import io.gracebeam.worker.kernels.AdamW;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.LsqGradient;
 import io.gracebeam.worker.kernels.QuantSpec;
-import io.gracebeam.worker.methods.checkpoint.Tensor;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -45,14 +44,14 @@ final class Parameters {
     float[] dTheta;
     float[] quantized;
 
-    Slot(String name, NDArray array) {
+    Slot(String name, NDArray array, float[] master) {
       this.name = name;
       this.array = array;
       long[] shape = array.getShape().getShape();
       this.rows = (int) shape[0];
       this.cols = (int) (array.size() / shape[0]);
       this.matrix = shape.length > 1;
-      this.w = array.toFloatArray();
+      this.w = master == null ? array.toFloatArray() : master;
       this.m = new float[w.length];
       this.v = new float[w.length];
     }
@@ -60,14 +59,20 @@ final class Parameters {
 
   private final List<Slot> slots = new ArrayList<>();
 
-  /**
-   * Takes the arrays' values as latent weights and asks the engine for their gradients. Order of
-   * the map = order of all sums.
-   */
+  /** The arrays' own values are the latent weights. */
   Parameters(Map<String, NDArray> trainable) {
+    this(trainable, Map.of());
+  }
+
+  /**
+   * Asks the engine for the arrays' gradients. Order of the map = order of all sums.
+   *
+   * @param masters latent weights by name, changed in place; an array without one gives its values
+   */
+  Parameters(Map<String, NDArray> trainable, Map<String, float[]> masters) {
     trainable.forEach(
         (name, array) -> {
-          slots.add(new Slot(name, array));
+          slots.add(new Slot(name, array, masters.get(name)));
           array.setRequiresGradient(true);
         });
   }
@@ -115,7 +120,9 @@ final class Parameters {
           LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
           values = s.quantized;
         }
-        s.array.intern(EngineArrays.of(s.array.getManager(), values, s.array.getShape()));
+        s.array.intern(
+            EngineArrays.of(
+                s.array.getManager(), values, s.array.getShape(), s.array.getDataType()));
         s.array.setRequiresGradient(true);
         clear(s.array);
       }
@@ -207,13 +214,6 @@ final class Parameters {
 
   private Slot slot(String name) {
     return slots.stream().filter(s -> s.name.equals(name)).findFirst().orElseThrow();
-  }
-
-  /** Copies latent weights over the model's tensors of the same name. */
-  void latentInto(SortedMap<String, Tensor> tensors) {
-    for (Slot s : slots) {
-      tensors.put(s.name, Tensor.of(s.array.getShape().getShape(), s.w));
-    }
   }
 
   /** Moments and log-scales by name. */

@@ -53,7 +53,7 @@ public final class Prepare {
     ImageProcessor.writeConfig(outDir, work.getShape().getImageSize());
     LlavaConfig config = Vocabulary.read(outDir).config(work.getShape());
     Curves curves = new Curves();
-    try (LlavaModel model = LlavaModel.create(engine, config, initial(config, seed))) {
+    try (LlavaModel model = LlavaModel.createForTraining(engine, config, initial(config, seed))) {
       BatchMaker maker = new BatchMaker(data, outDir, config);
       if (work.getTower().getSteps() > 0) {
         TowerTrainer.run(
@@ -66,17 +66,16 @@ public final class Prepare {
             curves,
             part(progress, 0, share(work)));
       }
-      Parameters parameters =
-          instruct(
-              engine,
-              model,
-              data,
-              maker,
-              work.getInstruction(),
-              seed,
-              curves,
-              part(progress, share(work), 1));
-      StudentTrainer.writeModel(model, parameters, outDir, outDir);
+      instruct(
+          engine,
+          model,
+          data,
+          maker,
+          work.getInstruction(),
+          seed,
+          curves,
+          part(progress, share(work), 1));
+      StudentTrainer.writeModel(model, outDir, outDir);
       curves.write(outDir);
       SortedMap<String, Double> out = new TreeMap<>();
       out.put("final.ce", curves.last("ce"));
@@ -90,7 +89,7 @@ public final class Prepare {
     }
   }
 
-  private static Parameters instruct(
+  private static void instruct(
       EngineHandle engine,
       LlavaModel model,
       Dataset data,
@@ -99,7 +98,8 @@ public final class Prepare {
       long seed,
       Curves curves,
       Progress progress) {
-    Parameters parameters = new Parameters(StudentTrainer.trainable(model, t.getTrainVision()));
+    Parameters parameters =
+        new Parameters(StudentTrainer.trainable(model, t.getTrainVision()), model.masters());
     Losses losses = new Losses(Variant.getDefaultInstance(), Grace.getDefaultInstance(), null);
     Stepper stepper = new Stepper(engine, model, maker, losses, null, parameters);
     int[] all = data.shard(0, 1);
@@ -127,7 +127,6 @@ public final class Prepare {
           "instruction training: step %d of %d, loss %.3f"
               .formatted(step + 1, t.getSteps(), loss.ce));
     }
-    return parameters;
   }
 
   /**

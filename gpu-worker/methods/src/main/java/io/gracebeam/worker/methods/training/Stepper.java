@@ -57,6 +57,15 @@ final class Stepper {
     return total;
   }
 
+  /** The same with examples at hand. */
+  Losses.Total step(
+      List<Example> batch, Training training, double rate, int number, Weights weights) {
+    parameters.write();
+    Losses.Total total = accumulate(batch, training.getMicroBatchExamples(), weights);
+    parameters.step(training, rate, number, weights.where());
+    return total;
+  }
+
   /** Accumulates the gradients of a batch in the engine; returns its losses. */
   Losses.Total accumulate(int[] batch, int microBatch, Weights weights) {
     List<Integer> good = new ArrayList<>();
@@ -70,30 +79,24 @@ final class Stepper {
           "%s: no usable example among %s: %s",
           weights.where(), names(batch), maker.bad().getOrDefault(batch[0], "no teacher signals"));
     }
-    good.sort(Comparator.comparingInt(i -> maker.item(i).ids().length));
-    List<Item> items = new ArrayList<>();
-    List<Signals> teacher = new ArrayList<>();
+    List<Example> examples = new ArrayList<>();
     for (int i : good) {
-      items.add(maker.item(i));
-      if (signals != null) {
-        teacher.add(teacherOf(i, items.getLast()));
-      }
+      examples.add(maker.example(i, signals == null ? null : teacherOf(i, maker.item(i))));
     }
-    Losses.Norms norms = losses.norms(items, teacher);
+    return accumulate(examples, microBatch, weights);
+  }
+
+  /** The same for examples at hand. */
+  Losses.Total accumulate(List<Example> batch, int microBatch, Weights weights) {
+    List<Example> sorted = new ArrayList<>(batch);
+    sorted.sort(Comparator.comparingInt(e -> e.item().ids().length));
+    Losses.Norms norms = losses.norms(sorted);
     Losses.Total total = new Losses.Total();
-    int micro = microBatch < 1 ? good.size() : microBatch;
+    int micro = microBatch < 1 ? sorted.size() : microBatch;
     try (GradientCollector collector = engine.engine().newGradientCollector()) {
-      for (int at = 0; at < good.size(); at += micro) {
-        int end = Math.min(good.size(), at + micro);
-        int[] indices = good.subList(at, end).stream().mapToInt(Integer::intValue).toArray();
-        micro(
-            collector,
-            indices,
-            items.subList(at, end),
-            signals == null ? List.of() : teacher.subList(at, end),
-            norms,
-            weights,
-            total);
+      for (int at = 0; at < sorted.size(); at += micro) {
+        List<Example> part = sorted.subList(at, Math.min(sorted.size(), at + micro));
+        micro(collector, part, norms, weights, total);
       }
     }
     return total;
@@ -101,18 +104,20 @@ final class Stepper {
 
   private void micro(
       GradientCollector collector,
-      int[] indices,
-      List<Item> items,
-      List<Signals> teacher,
+      List<Example> part,
       Losses.Norms norms,
       Weights weights,
       Losses.Total total) {
+    List<Item> items = part.stream().map(Example::item).toList();
+    List<Signals> teacher =
+        part.stream().map(Example::signals).filter(java.util.Objects::nonNull).toList();
     try (NDManager manager = model.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray pixels = maker.pixels(manager, indices);
+      NDArray pixels =
+          BatchMaker.pixels(manager, part.stream().map(Example::pixels).toList(), model.config());
       int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
-      Forward f = model.forward(pixels, maker.ids(items), rows);
+      Forward f = model.forward(pixels, BatchMaker.ids(items, model.config()), rows);
       float[] logits = f.logits().toFloatArray();
       finite(logits, weights, items);
       int vocab = model.config().vocab();

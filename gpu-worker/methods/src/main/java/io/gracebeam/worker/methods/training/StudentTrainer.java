@@ -65,11 +65,12 @@ public final class StudentTrainer {
     long from = total * work.getRound() / rounds;
     long to = total * (work.getRound() + 1L) / rounds;
 
-    try (LlavaModel model = LlavaModel.load(engine, folder)) {
+    try (LlavaModel model = LlavaModel.loadForTraining(engine, folder)) {
       if (signals != null) {
         check(signals, model, work.getGrace());
       }
-      Parameters parameters = new Parameters(trainable(model, training.getTrainVision()));
+      Parameters parameters =
+          new Parameters(trainable(model, training.getTrainVision()), model.masters());
       if (variant.getQuantized()) {
         parameters.quantize(
             model.quantizableWeights(),
@@ -205,7 +206,7 @@ public final class StudentTrainer {
       Path from,
       Path outDir) {
     Path folder = Files2.folder(outDir.resolve("model"));
-    writeModel(model, parameters, from, folder);
+    writeModel(model, from, folder);
     SortedMap<String, float[]> state = parameters.state();
     float[] c = new float[7];
     split(controller.state().beta(), c, 0);
@@ -216,13 +217,13 @@ public final class StudentTrainer {
     StateFile.write(outDir.resolve(StateFile.FILE), state);
   }
 
-  /** Writes a dense folder: latent values of what was trained, the model's own for the rest. */
-  static void writeModel(LlavaModel model, Parameters parameters, Path sideFiles, Path folder) {
+  /** Writes a dense folder of the model's masters. */
+  static void writeModel(LlavaModel model, Path sideFiles, Path folder) {
     SortedMap<String, Tensor> tensors = new TreeMap<>();
     model
         .parameters()
-        .forEach((n, a) -> tensors.put(n, Tensor.of(a.getShape().getShape(), a.toFloatArray())));
-    parameters.latentInto(tensors);
+        .forEach(
+            (n, a) -> tensors.put(n, Tensor.of(a.getShape().getShape(), model.masters().get(n))));
     model.config().write(folder);
     CheckpointWriter.write(folder, tensors);
     if (!sideFiles.equals(folder)) {

@@ -60,7 +60,7 @@ final class TowerTrainer {
                 }
               });
       trainable.put("head", head);
-      Parameters parameters = new Parameters(trainable);
+      Parameters parameters = new Parameters(trainable, model.masters());
       for (int step = 0; step < t.getSteps(); step++) {
         if (progress.cancelled()) {
           throw GraceException.worker("tower pre-training was cancelled at step %d", step);
@@ -79,7 +79,6 @@ final class TowerTrainer {
             (step + 1.0) / t.getSteps(),
             "vision tower: step %d of %d, loss %.3f".formatted(step + 1, t.getSteps(), loss));
       }
-      parameters.write();
       trainable.values().forEach(a -> a.setRequiresGradient(false));
     }
   }

@@ -153,7 +153,7 @@ class TeacherCacheErrorTest {
 
   private static Step step(Variant variant, List<Signals> teacher, SignalHeader shape) {
     Losses losses = new Losses(variant, TinyWorld.grace(), shape);
-    Losses.Norms norms = losses.norms(items, teacher);
+    Losses.Norms norms = losses.norms(Batches.of(items, teacher));
     Losses.Total total = new Losses.Total();
     parameters.write();
     float[] logits;

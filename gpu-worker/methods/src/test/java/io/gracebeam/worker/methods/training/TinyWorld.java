@@ -20,8 +20,7 @@ import javax.imageio.ImageIO;
 /** A dataset of coloured squares and models of a few thousand weights, for tests. */
 public final class TinyWorld {
   public static final EngineHandle ENGINE =
-      Engines.open(
-          EngineSettings.newBuilder().setName("PyTorch").setThreads(1).setDevice("cpu").build());
+      Engines.open(EngineSettings.newBuilder().setThreads(1).setDevice("cpu").build());
   private static final String[] NAMES = {"red", "green", "blue"};
   private static final Color[] COLOURS = {Color.RED, Color.GREEN, Color.BLUE};
 

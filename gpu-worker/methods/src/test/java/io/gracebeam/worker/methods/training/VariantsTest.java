@@ -414,7 +414,7 @@ class VariantsTest {
     }
     List<Item> items = Arrays.stream(BATCH).mapToObj(maker::item).toList();
     List<Signals> teacher = Arrays.stream(BATCH).mapToObj(reader::get).toList();
-    Losses.Norms norms = losses.norms(items, teacher);
+    Losses.Norms norms = losses.norms(Batches.of(items, teacher));
     Losses.Total t = new Losses.Total();
     try (NDManager manager = m.manager().newSubManager();
         NDScope scope = new NDScope()) {

@@ -1,0 +1,153 @@
+package io.gracebeam.worker.engine.libtorch;
+
+import ai.djl.Device;
+import ai.djl.Model;
+import ai.djl.engine.Engine;
+import ai.djl.ndarray.NDManager;
+import ai.djl.training.GradientCollector;
+import io.gracebeam.proto.error.GraceException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.Map;
+
+/**
+ * DJL's engine named LibTorch: arrays, operators and gradients of whatever libtorch from 2.10 on is
+ * at hand, in float32, bfloat16 and the other types, on the CPU or a CUDA device.
+ *
+ * <p>Settings, read when the engine is first used: environment variable GRACE_LIBTORCH (folder of
+ * the libraries; default those on the class path); system properties {@code grace.libtorch} (the
+ * same) and {@code grace.libtorch.threads} (threads inside an operator; default the cores).
+ */
+public final class LibTorchEngine extends Engine {
+  /** Name by which DJL knows the engine. */
+  public static final String NAME = "LibTorch";
+
+  /** System property: threads inside an operator, read when the engine is first used. */
+  public static final String THREADS = "grace.libtorch.threads";
+
+  static final int RANK = 3;
+  private static final String CUDA = "libtorch_cuda.so";
+
+  private final String version;
+  private boolean cuda;
+
+  LibTorchEngine() {
+    version = Abi.version();
+    Abi.readLogLevel();
+    String threads = System.getProperty(THREADS);
+    Abi.setThreads(
+        threads == null ? Runtime.getRuntime().availableProcessors() : Integer.parseInt(threads));
+  }
+
+  /** Where the libraries came from: "jar" or the variable that names them. */
+  public String source() {
+    return Natives.load().source();
+  }
+
+  /** Tells builds of one version apart, by the size of their main library in bytes. */
+  public long build() {
+    return Natives.size();
+  }
+
+  /** Instruction set that the CPU operators use, by oneDNN's name; part of what decides bits. */
+  public String instructions() {
+    String limit = System.getenv("ONEDNN_MAX_CPU_ISA");
+    return limit == null ? Processor.here().toString() : limit.toLowerCase(Locale.ROOT);
+  }
+
+  /** Environment variables that other processes with a libtorch want on this machine. */
+  public static Map<String, String> settings() {
+    return Processor.here().settings();
+  }
+
+  /**
+   * Whether bfloat16 products run on instructions of their own here; slower than float32 if not.
+   */
+  public boolean fastBfloat16() {
+    return Processor.here().bfloat16();
+  }
+
+  /**
+   * Loads the CUDA operators.
+   *
+   * @throws GraceException ENVIRONMENT where the libraries were built without CUDA
+   */
+  public synchronized void requireCuda() {
+    if (cuda) {
+      return;
+    }
+    if (!Natives.has(CUDA)) {
+      throw GraceException.environment(
+          "LibTorch: a CUDA device was asked for, but %s has no %s; allowed: cpu, or %s naming the lib folder of a torch with CUDA",
+          Natives.load().folder(), CUDA, Natives.VARIABLE);
+    }
+    Natives.more(CUDA);
+    cuda = true;
+  }
+
+  @Override
+  public Engine getAlternativeEngine() {
+    return null;
+  }
+
+  @Override
+  public String getEngineName() {
+    return NAME;
+  }
+
+  @Override
+  public int getRank() {
+    return RANK;
+  }
+
+  @Override
+  public String getVersion() {
+    return version;
+  }
+
+  @Override
+  public boolean hasCapability(String capability) {
+    return false;
+  }
+
+  /** CUDA devices that the driver lists; 0 where the libraries were built without CUDA. */
+  @Override
+  public int getGpuCount() {
+    if (!Natives.has(CUDA)) {
+      return 0;
+    }
+    int count = 0;
+    while (Files.exists(Path.of("/dev/nvidia" + count))) {
+      count++;
+    }
+    return count;
+  }
+
+  @Override
+  public Model newModel(String name, Device device) {
+    return new LibTorchModel(name, newBaseManager(device));
+  }
+
+  @Override
+  public NDManager newBaseManager() {
+    return newBaseManager(null);
+  }
+
+  @Override
+  public LibTorchManager newBaseManager(Device device) {
+    return LibTorchManager.SYSTEM.newSubManager(device == null ? Device.cpu() : device);
+  }
+
+  @Override
+  public GradientCollector newGradientCollector() {
+    return new LibTorchGradientCollector();
+  }
+
+  /** Seeds the generators that {@code randomUniform} and its kind draw from. */
+  @Override
+  public void setRandomSeed(int seed) {
+    super.setRandomSeed(seed);
+    LibTorchManager.seed(seed);
+  }
+}

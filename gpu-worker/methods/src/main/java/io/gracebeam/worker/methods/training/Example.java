@@ -1,0 +1,6 @@
+package io.gracebeam.worker.methods.training;
+
+import io.gracebeam.worker.methods.signals.Signals;
+
+/** What one example gives to a training step; signals is null without a teacher. */
+record Example(Item item, PixelCache pixels, Signals signals) {}

@@ -1,0 +1,54 @@
+package io.gracebeam.worker.server.bench;
+
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.engine.Engines;
+import io.gracebeam.worker.methods.training.TrainBench;
+import java.util.Arrays;
+
+/**
+ * One engine's turn in a process of its own, since two libtorch builds cannot share one: prints the
+ * median seconds of a training step.
+ */
+final class TrainContestant {
+  private static final int WARM_UP = 2;
+
+  private TrainContestant() {}
+
+  /** Arguments: engine, compute type, threads, shape, quantised, distilled, steps. */
+  public static void main(String[] args) {
+    EngineHandle engine =
+        Engines.open(
+            EngineSettings.newBuilder()
+                .setName(args[0])
+                .setCompute(args[1])
+                .setThreads(Integer.parseInt(args[2]))
+                .build());
+    double[] seconds = new double[Integer.parseInt(args[6])];
+    try (TrainBench bench =
+        new TrainBench(
+            engine, shape(args[3]), Boolean.parseBoolean(args[4]), Boolean.parseBoolean(args[5]))) {
+      for (int i = 0; i < WARM_UP; i++) {
+        bench.step();
+      }
+      double loss = 0;
+      for (int i = 0; i < seconds.length; i++) {
+        long start = System.nanoTime();
+        loss = bench.step();
+        seconds[i] = (System.nanoTime() - start) / 1e9;
+      }
+      Arrays.sort(seconds);
+      System.out.println("engine " + engine.description() + ", loss " + loss);
+      System.out.println("seconds " + seconds[seconds.length / 2]);
+    }
+  }
+
+  static TrainBench.Shape shape(String name) {
+    return switch (name) {
+      case "student" -> TrainBench.student();
+      case "qwen2-vl-2b" -> TrainBench.qwen2Vl2b();
+      default -> throw GraceException.user("--shape is '%s'; allowed: student, qwen2-vl-2b", name);
+    };
+  }
+}
