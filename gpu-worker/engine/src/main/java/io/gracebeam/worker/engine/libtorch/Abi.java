@@ -38,6 +38,10 @@ final class Abi {
   static final MethodHandle SIZES = quick("aoti_torch_get_sizes", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle DTYPE = quick("aoti_torch_get_dtype", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle DATA = quick("aoti_torch_get_data_ptr", JAVA_INT, JAVA_LONG, JAVA_LONG);
+  static final MethodHandle DEVICE_TYPE =
+      quick("aoti_torch_get_device_type", JAVA_INT, JAVA_LONG, JAVA_LONG);
+  static final MethodHandle DEVICE_INDEX =
+      quick("aoti_torch_get_device_index", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle CONTIGUOUS =
       quick("aoti_torch_is_contiguous", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle DEFINED =

@@ -45,7 +45,7 @@ final class Aten {
     return new Aten(name, overload);
   }
 
-  /** Starts a call on this thread. The one before it must have been run. */
+  /** Starts a call on this thread; one that was begun and not run is given up. */
   Call call() {
     return CALL.get().start(this);
   }
@@ -64,11 +64,6 @@ final class Aten {
     private Call() {}
 
     private Call start(Aten next) {
-      if (operator != null) {
-        String open = operator.label;
-        operator = null;
-        throw GraceException.bug("%s was begun while %s was not yet called", next.label, open);
-      }
       operator = next;
       arguments = 0;
       tensors = 0;
@@ -213,6 +208,9 @@ final class Aten {
     }
 
     private Call push(long value) {
+      if (operator == null) {
+        throw GraceException.bug("an argument came after its call; is a call inside of another?");
+      }
       stack.setAtIndex(ValueLayout.JAVA_LONG, arguments++, value);
       return this;
     }

@@ -73,7 +73,17 @@ public final class LibTorchArray extends ArrayOperators {
 
   @Override
   public Device getDevice() {
-    return manager == LibTorchManager.SYSTEM ? Device.cpu() : manager.getDevice();
+    Header header = Header.OF_THREAD.get();
+    try {
+      Aten.check((int) Abi.DEVICE_TYPE.invokeExact(handle(), header.address), "reading a device");
+      if (header.slot.get(ValueLayout.JAVA_INT, 0) == LibTorchManager.CPU) {
+        return Device.cpu();
+      }
+      Aten.check((int) Abi.DEVICE_INDEX.invokeExact(handle(), header.address), "reading a device");
+      return Device.gpu(Math.max(0, header.slot.get(ValueLayout.JAVA_INT, 0)));
+    } catch (Throwable e) {
+      throw Abi.unexpected(e);
+    }
   }
 
   @Override
@@ -259,10 +269,8 @@ public final class LibTorchArray extends ArrayOperators {
     if (device.equals(getDevice())) {
       return copy ? duplicate() : this;
     }
-    LibTorchManager target = manager().newSubManager(device);
-    LibTorchArray out = target.create(shape, dataType);
+    LibTorchArray out = manager().create(shape, dataType, device);
     out.copyFrom(this);
-    out.attach(manager());
     return out;
   }
 
@@ -284,7 +292,7 @@ public final class LibTorchArray extends ArrayOperators {
       if (wanted) {
         LibTorchGradientCollector.register(this);
         if (!defined(gradient)) {
-          try (LibTorchArray zeros = LibTorchManager.SYSTEM.create(shape, dataType)) {
+          try (LibTorchArray zeros = manager().create(shape, dataType, getDevice())) {
             zeros.zero();
             Aten.check((int) Abi.ASSIGN.invokeExact(zeros.handle(), gradient), "a first gradient");
           }

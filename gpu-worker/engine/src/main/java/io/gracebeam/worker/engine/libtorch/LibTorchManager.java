@@ -26,6 +26,10 @@ public class LibTorchManager extends BaseNDManager {
   /** Parent of all; arrays that are detached belong to it and live until they are closed. */
   static final LibTorchManager SYSTEM = new SystemManager();
 
+  /** Torch's numbers of device types. */
+  static final int CPU = 0;
+
+  private static final int CUDA = 1;
   private static final NDManager NONE = new NoAlternative();
   private static RandomGenerator random = new Random();
 
@@ -78,6 +82,15 @@ public class LibTorchManager extends BaseNDManager {
    */
   @Override
   public LibTorchArray create(Shape shape, DataType type) {
+    return create(shape, type, device);
+  }
+
+  /** The same on a device of choice; the array still belongs to this manager. */
+  @Override
+  public LibTorchArray create(Shape shape, DataType type, Device device) {
+    if (device.isGpu()) {
+      ((LibTorchEngine) getEngine()).requireCuda();
+    }
     long[] sizes = shape.getShape();
     long[] strides = new long[sizes.length];
     long next = 1;
@@ -97,7 +110,7 @@ public class LibTorchManager extends BaseNDManager {
                   arena.allocateFrom(ValueLayout.JAVA_LONG, sizes).address(),
                   arena.allocateFrom(ValueLayout.JAVA_LONG, strides).address(),
                   Types.torch(type),
-                  device.isGpu() ? 1 : 0,
+                  device.isGpu() ? CUDA : CPU,
                   Math.max(0, device.getDeviceId()),
                   out.address());
       if (failed != 0) {

@@ -153,6 +153,9 @@ class LibTorchEngineTest {
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("20 bytes")
         .hasMessageContaining("24");
+    assertThatThrownBy(() -> a.matMul(null))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("arrays of one engine");
     assertThat(a.add(1).sum().getFloat()).isEqualTo(6f);
   }
 
