@@ -67,7 +67,7 @@ final class Defaults {
           .setOuter(OuterOptimizer.newBuilder().setLearningRate(0.7).setMomentum(0.9))
           .setEngine(
               EngineSettings.newBuilder()
-                  .setName("LibTorch")
+                  .setName("PyTorch")
                   .setThreads(0)
                   .setDevice("cpu")
                   .setCompute("float32"))

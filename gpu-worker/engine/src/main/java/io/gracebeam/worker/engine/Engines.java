@@ -22,10 +22,10 @@ import java.util.regex.Pattern;
  * therefore part of the digest.
  */
 public final class Engines {
-  /** The default: libtorch through java.lang.foreign. */
+  /** libtorch through java.lang.foreign: bfloat16, CUDA, any version from 2.10 on. */
   public static final String LIBTORCH = LibTorchEngine.NAME;
 
-  /** DJL's own engine, float32 only. */
+  /** DJL's own engine, float32 only; the default. */
   public static final String PYTORCH = "PyTorch";
 
   private static final String NATIVE_VERSION = "2.7.1";
@@ -40,13 +40,13 @@ public final class Engines {
   /**
    * Opens the engine.
    *
-   * @param settings name ("LibTorch" or empty, "PyTorch"), threads (0: all cores), device ("cpu" or
+   * @param settings name ("PyTorch" or empty, "LibTorch"), threads (0: all cores), device ("cpu" or
    *     empty, "cuda:N"), compute ("float32" or empty, "bfloat16")
    * @throws GraceException USER for a setting out of range, ENVIRONMENT where the native library
    *     cannot be loaded
    */
   public static synchronized EngineHandle open(EngineSettings settings) {
-    String name = settings.getName().isEmpty() ? LIBTORCH : settings.getName();
+    String name = settings.getName().isEmpty() ? PYTORCH : settings.getName();
     if (!name.equals(LIBTORCH) && !name.equals(PYTORCH)) {
       throw GraceException.user("engine.name is '%s'; allowed: %s, %s", name, LIBTORCH, PYTORCH);
     }

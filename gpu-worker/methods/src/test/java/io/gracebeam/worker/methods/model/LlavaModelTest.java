@@ -10,12 +10,11 @@ import ai.djl.training.GradientCollector;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Safetensors;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.training.TinyWorld;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -31,8 +30,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 class LlavaModelTest {
   private static final Path GOLDENS = Path.of("src/test/resources/goldens");
   private static final Path TINY = GOLDENS.resolve("tiny-llava");
-  private static final EngineHandle ENGINE =
-      Engines.open(EngineSettings.newBuilder().setThreads(1).build());
+  private static final EngineHandle ENGINE = TinyWorld.ENGINE;
 
   private static JsonNode cases() throws Exception {
     return new ObjectMapper().readTree(GOLDENS.resolve("forward.json").toFile());

@@ -31,6 +31,7 @@ class Bfloat16Test {
   private static final EngineHandle NARROW =
       Engines.open(
           EngineSettings.newBuilder()
+              .setName(Engines.LIBTORCH)
               .setThreads(1)
               .setDevice("cpu")
               .setCompute("bfloat16")

@@ -19,8 +19,15 @@ import javax.imageio.ImageIO;
 
 /** A dataset of coloured squares and models of a few thousand weights, for tests. */
 public final class TinyWorld {
+  /** LibTorch, or what the system property grace.test.engine names: the build runs both. */
   public static final EngineHandle ENGINE =
-      Engines.open(EngineSettings.newBuilder().setThreads(1).setDevice("cpu").build());
+      Engines.open(
+          EngineSettings.newBuilder()
+              .setName(System.getProperty("grace.test.engine", Engines.LIBTORCH))
+              .setThreads(1)
+              .setDevice("cpu")
+              .build());
+
   private static final String[] NAMES = {"red", "green", "blue"};
   private static final Color[] COLOURS = {Color.RED, Color.GREEN, Color.BLUE};
 
