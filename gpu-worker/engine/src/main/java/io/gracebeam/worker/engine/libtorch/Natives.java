@@ -179,7 +179,8 @@ final class Natives {
   /**
    * Settings that the libraries read while they load, where the user has not set them. libtorch
    * before 2.13 prints a back trace with each error, which the exception already tells. OpenBLAS's
-   * threads spin for 2^n cycles after each product, 26 by default, and take the cores from OpenMP's.
+   * threads spin for 2^n cycles after each product, 26 by default, and take the cores from
+   * OpenMP's.
    */
   private static void prepareProcess() {
     Processor.here().settings().forEach(Natives::setDefault);
