@@ -29,8 +29,16 @@ final class DoctorCommand implements Callable<Integer> {
   private static final List<String> FLAGS =
       List.of("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8");
 
+  private static final int TILE_LEAF = 0x1D;
+
   @Option(names = "--json", description = "For machines.")
   boolean json;
+
+  @Option(names = "--engine", description = "Engine to try: PyTorch or LibTorch.")
+  String engine = "PyTorch";
+
+  @Option(names = "--compute", description = "Its compute type: float32 or bfloat16.")
+  String compute = "float32";
 
   @Spec CommandSpec spec;
 
@@ -45,7 +53,8 @@ final class DoctorCommand implements Callable<Integer> {
     has.retainAll(FLAGS);
     facts.put(
         "instructions",
-        has.isEmpty() ? "none of " + String.join(" ", FLAGS) : String.join(" ", has));
+        (has.isEmpty() ? "none of " + String.join(" ", FLAGS) : String.join(" ", has))
+            + (hidesTiles(has) ? " (tile sizes hidden by this virtual machine: no AMX)" : ""));
     facts.put(
         "memory",
         String.format(
@@ -61,11 +70,17 @@ final class DoctorCommand implements Callable<Integer> {
             Files.getFileStore(Path.of("").toAbsolutePath()).getUsableSpace() / 1e9));
     int code = 0;
     try (WorkerSet workers =
-        WorkerSet.open(List.of(), EngineSettings.newBuilder().setDevice("cpu").build())) {
-      Engine engine = workers.engine();
-      facts.put("engine", engine.description());
-      facts.put("device", engine.device());
-      facts.put("engineDigest", engine.digest());
+        WorkerSet.open(
+            List.of(),
+            EngineSettings.newBuilder()
+                .setName(engine)
+                .setCompute(compute)
+                .setDevice("cpu")
+                .build())) {
+      Engine opened = workers.engine();
+      facts.put("engine", opened.description());
+      facts.put("device", opened.device());
+      facts.put("engineDigest", opened.digest());
     } catch (GraceException e) {
       facts.put("engine", "unusable: " + e.getMessage());
       code = e.category().exitCode();
@@ -83,6 +98,16 @@ final class DoctorCommand implements Callable<Integer> {
     }
     out.flush();
     return code;
+  }
+
+  /**
+   * oneDNN cannot use AMX where the highest CPUID leaf lies below the one with the tiles' sizes.
+   */
+  private static boolean hidesTiles(List<String> flags) {
+    String level = cpuinfo("cpuid level");
+    return flags.contains("amx_tile")
+        && level.matches("[0-9]{1,9}")
+        && Integer.parseInt(level) < TILE_LEAF;
   }
 
   private static String cpuinfo(String key) {

@@ -3,16 +3,14 @@ package io.gracebeam.worker.engine.libtorch;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.index.NDArrayIndexer;
-import ai.djl.ndarray.internal.NDArrayEx;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.ndarray.types.SparseFormat;
-import ai.djl.nn.recurrent.RNN;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What DJL's blocks and optimisers call; pooling, recurrence and image operators are missing. */
-final class LibTorchArrayEx implements NDArrayEx {
+/** What DJL's blocks and optimisers call. */
+final class LibTorchArrayEx extends MissingOperators {
   private static final Aten RELU = Aten.of("relu");
   private static final Aten SIGMOID = Aten.of("sigmoid");
   private static final Aten SILU = Aten.of("silu");
@@ -48,10 +46,6 @@ final class LibTorchArrayEx implements NDArrayEx {
 
   private static LibTorchArray own(NDArray other) {
     return other == null ? null : LibTorchArray.of(other);
-  }
-
-  private static UnsupportedOperationException missing(String operator) {
-    return new UnsupportedOperationException("LibTorch has no NDArrayEx." + operator);
   }
 
   @Override
@@ -420,143 +414,5 @@ final class LibTorchArrayEx implements NDArrayEx {
   @Override
   public NDArray getArray() {
     return array;
-  }
-
-  @Override
-  public NDArray maxPool(Shape a, Shape b, Shape c, boolean d) {
-    throw missing("maxPool");
-  }
-
-  @Override
-  public NDArray globalMaxPool() {
-    throw missing("globalMaxPool");
-  }
-
-  @Override
-  public NDArray avgPool(Shape a, Shape b, Shape c, boolean d, boolean e) {
-    throw missing("avgPool");
-  }
-
-  @Override
-  public NDArray globalAvgPool() {
-    throw missing("globalAvgPool");
-  }
-
-  @Override
-  public NDArray lpPool(float a, Shape b, Shape c, Shape d, boolean e) {
-    throw missing("lpPool");
-  }
-
-  @Override
-  public NDArray globalLpPool(float a) {
-    throw missing("globalLpPool");
-  }
-
-  @Override
-  public void adadeltaUpdate(NDList a, NDList b, float c, float d, float e, float f, float g) {
-    throw missing("adadeltaUpdate");
-  }
-
-  @Override
-  public void adagradUpdate(NDList a, NDList b, float c, float d, float e, float f, float g) {
-    throw missing("adagradUpdate");
-  }
-
-  @Override
-  public void nagUpdate(NDList a, NDList b, float c, float d, float e, float f, float g) {
-    throw missing("nagUpdate");
-  }
-
-  @Override
-  public void rmspropUpdate(
-      NDList a,
-      NDList b,
-      float c,
-      float d,
-      float e,
-      float f,
-      float g,
-      float h,
-      float i,
-      boolean j) {
-    throw missing("rmspropUpdate");
-  }
-
-  @Override
-  public NDList rnn(
-      NDArray a,
-      NDArray b,
-      NDList c,
-      boolean d,
-      int e,
-      RNN.Activation f,
-      double g,
-      boolean h,
-      boolean i,
-      boolean j) {
-    throw missing("rnn");
-  }
-
-  @Override
-  public NDList gru(
-      NDArray a, NDArray b, NDList c, boolean d, int e, double f, boolean g, boolean h, boolean i) {
-    throw missing("gru");
-  }
-
-  @Override
-  public NDList lstm(
-      NDArray a, NDList b, NDList c, boolean d, int e, double f, boolean g, boolean h, boolean i) {
-    throw missing("lstm");
-  }
-
-  @Override
-  public NDArray interpolation(long[] a, int b, boolean c) {
-    throw missing("interpolation");
-  }
-
-  @Override
-  public NDArray resize(int a, int b, int c) {
-    throw missing("resize");
-  }
-
-  @Override
-  public NDArray randomFlipLeftRight() {
-    throw missing("randomFlipLeftRight");
-  }
-
-  @Override
-  public NDArray randomFlipTopBottom() {
-    throw missing("randomFlipTopBottom");
-  }
-
-  @Override
-  public NDArray randomBrightness(float a) {
-    throw missing("randomBrightness");
-  }
-
-  @Override
-  public NDArray randomHue(float a) {
-    throw missing("randomHue");
-  }
-
-  @Override
-  public NDArray randomColorJitter(float a, float b, float c, float d) {
-    throw missing("randomColorJitter");
-  }
-
-  @Override
-  public NDList multiBoxTarget(NDList a, float b, float c, float d, float e, int f) {
-    throw missing("multiBoxTarget");
-  }
-
-  @Override
-  public NDList multiBoxPrior(
-      List<Float> a, List<Float> b, List<Float> c, List<Float> d, boolean e) {
-    throw missing("multiBoxPrior");
-  }
-
-  @Override
-  public NDList multiBoxDetection(NDList a, boolean b, float c, int d, float e, boolean f, int g) {
-    throw missing("multiBoxDetection");
   }
 }
