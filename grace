@@ -32,8 +32,9 @@ tty=false
 [ -t 2 ] && tty=true
 # The heap takes a third of the memory, the rest is for the engine's own.
 third=$(awk '/^MemTotal/ {m = int($2 / 1048576 / 3); print (m < 2 ? 2 : m > 16 ? 16 : m)}' /proc/meminfo 2>/dev/null || echo 2)
-# The engine asks for large blocks again and again: let malloc keep them instead of returning each to the kernel.
-export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-17179869184}
+# The engine asks for large blocks again and again: let malloc keep them instead of returning each to the kernel, in one arena
+# (an arena of another thread gives its heaps back).
+export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-17179869184}
 # Tensors pass through direct buffers, which only a collection frees: the bound makes it happen in time.
 exec "$JAVA_HOME/bin/java" -Xmx"${GRACE_HEAP:-${third:-2}g}" -XX:MaxDirectMemorySize="${GRACE_DIRECT:-1g}" --enable-native-access=ALL-UNNAMED \
   --add-modules jdk.incubator.vector --sun-misc-unsafe-memory-access=allow -XX:+UseParallelGC \
