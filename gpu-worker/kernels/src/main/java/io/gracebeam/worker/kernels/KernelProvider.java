@@ -4,13 +4,13 @@ import java.util.Locale;
 import java.util.function.Supplier;
 
 /**
- * Chooses the kernels once per process: the Vector API ones where the JVM has them, or what the
- * user asks for.
+ * Chooses the kernels once per process: the native ones where the build made them and the processor
+ * has at least AVX2, else those on the Vector API, else plain Java, or what the user asks for.
  */
 public final class KernelProvider {
   /**
-   * System property that decides: {@code scalar}, {@code vector}, or absent to choose by what the
-   * JVM has.
+   * System property that decides: {@code scalar}, {@code vector}, {@code native}, or absent to
+   * choose by what is there.
    */
   public static final String PROPERTY = "grace.kernels";
 
@@ -43,8 +43,8 @@ public final class KernelProvider {
   /**
    * The kernels of this process.
    *
-   * @throws IllegalArgumentException if the property holds something else than scalar or vector, or
-   *     asks for vector in a JVM without the module
+   * @throws IllegalArgumentException if the property holds something else than scalar, vector or
+   *     native, or asks for what is not there
    */
   public static Kernels best() {
     return Holder.CHOICE.get().kernels();
@@ -61,25 +61,57 @@ public final class KernelProvider {
   }
 
   static Choice choose(String wish) {
-    boolean present = ModuleLayer.boot().findModule(MODULE).isPresent();
     String asked = wish == null ? "" : wish.trim().toLowerCase(Locale.ROOT);
     return switch (asked) {
       case "scalar" -> new Choice(new ScalarKernels(), "scalar kernels: " + PROPERTY + "=scalar");
       case "vector" -> {
-        if (!present) {
+        if (!vectorPresent()) {
           throw Checks.error(
               PROPERTY, "is vector but the JVM lacks it, allowed with --add-modules %s", MODULE);
         }
         yield vector(PROPERTY + "=vector");
       }
-      case "" ->
-          present
-              ? vector("module " + MODULE + " is present")
-              : new Choice(
-                  new ScalarKernels(),
-                  "scalar kernels: the JVM was started without --add-modules " + MODULE);
-      default -> throw Checks.error(PROPERTY, "is '%s', allowed are scalar and vector", wish);
+      case "native" -> {
+        try {
+          yield nativeKernels(NativeLibrary.load(), PROPERTY + "=native");
+        } catch (UnsupportedOperationException e) {
+          throw Checks.error(PROPERTY, "is native, but %s", e.getMessage());
+        }
+      }
+      case "" -> best(vectorPresent());
+      default ->
+          throw Checks.error(PROPERTY, "is '%s', allowed are scalar, vector and native", wish);
     };
+  }
+
+  private static Choice best(boolean vectors) {
+    String reason;
+    try {
+      NativeLibrary library = NativeLibrary.load();
+      if (library.bestIsa() > 0) {
+        return nativeKernels(library, "the build made them");
+      }
+      reason = "the processor lacks AVX2";
+    } catch (UnsupportedOperationException e) {
+      reason = e.getMessage();
+    }
+    return vectors
+        ? vector(reason)
+        : new Choice(
+            new ScalarKernels(),
+            "scalar kernels: %s, and the JVM was started without --add-modules %s"
+                .formatted(reason, MODULE));
+  }
+
+  private static boolean vectorPresent() {
+    return ModuleLayer.boot().findModule(MODULE).isPresent();
+  }
+
+  private static Choice nativeKernels(NativeLibrary library, String why) {
+    Kernels rest = vectorPresent() ? new VectorKernels(Parallel.shared()) : new ScalarKernels();
+    NativeKernels k =
+        new NativeKernels(library, library.bestIsa(), Parallel.defaultThreads(), rest);
+    return new Choice(k, "native kernels: " + why + ", " + k.describe());
   }
 
   private static Choice vector(String why) {

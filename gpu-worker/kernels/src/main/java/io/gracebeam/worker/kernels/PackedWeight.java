@@ -12,9 +12,10 @@ package io.gracebeam.worker.kernels;
  * @param scales scales [rows, cols / groupSize], finite and positive; not copied
  */
 @SuppressWarnings("ArrayRecordComponent") // large arrays, compared by nobody
-public record PackedWeight(
-    int bits, int groupSize, int rows, int cols, int[] words, float[] scales) {
+public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] words, float[] scales)
+    implements Matrix {
   private static final String WHERE = "PackedWeight";
+  private static final int MAX_RUN = 128;
 
   /** Validates all sizes and the scales. */
   public PackedWeight {
@@ -88,12 +89,25 @@ public record PackedWeight(
     KernelProvider.best().matmul(x, m, this, y);
   }
 
+  /** Inputs that a product rounds together: the largest divisor of groupSize up to 128. */
+  int run() {
+    for (int run = Math.min(groupSize, MAX_RUN); ; run--) {
+      if (groupSize % run == 0) {
+        return run;
+      }
+    }
+  }
+
   /** Bytes that the words and the float32 scales take. */
   public long bytes() {
     return 4L * words.length + 4L * scales.length;
   }
 
   void checkProduct(String where, float[] x, int m, float[] y) {
+    checkProduct(where, x, m, y, rows, cols);
+  }
+
+  static void checkProduct(String where, float[] x, int m, float[] y, int rows, int cols) {
     Checks.notNegative(where, "m", m);
     int n = Checks.product(where, m, cols);
     Checks.atLeast(where, "x", x.length, n);

@@ -14,11 +14,31 @@ public final class ScalarKernels implements Kernels {
   }
 
   @Override
+  public String identity() {
+    return name();
+  }
+
+  @Override
   public void matmul(float[] x, int m, PackedWeight w, float[] y) {
     w.checkProduct("matmul", x, m, y);
-    float[] dense = new float[w.rows() * w.cols()];
-    dequantize(w, dense);
-    product(x, m, dense, w.rows(), w.cols(), y);
+    int cols = w.cols();
+    int run = w.run();
+    RoundedInputs inputs = RoundedInputs.of(x, m, cols, run);
+    byte[] codes = w.unpack();
+    for (int i = 0; i < m; i++) {
+      for (int r = 0; r < w.rows(); r++) {
+        float sum = 0;
+        for (int k = 0; k < inputs.runs(); k++) {
+          int dot = 0;
+          for (int c = k * run; c < (k + 1) * run; c++) {
+            dot += codes[r * cols + c] * inputs.codes()[i * cols + c];
+          }
+          float scale = w.scales()[(r * cols + k * run) / w.groupSize()];
+          sum = Math.fma((float) dot, scale * inputs.scales()[i * inputs.runs() + k], sum);
+        }
+        y[i * w.rows() + r] = sum;
+      }
+    }
   }
 
   @Override

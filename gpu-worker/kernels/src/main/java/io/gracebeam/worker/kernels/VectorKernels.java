@@ -12,9 +12,10 @@ import jdk.incubator.vector.VectorSpecies;
  * Kernels on the Vector API. A packed weight is unpacked in blocks of output rows, and each block
  * serves all input rows.
  *
- * <p>Bits are the same for any number of threads and any m on machines of one vector width ({@link
- * #describe}): every sum has one accumulator per lane, and lanes are added in ascending order (the
- * reduction of the Vector API leaves its order open).
+ * <p>Bits of all but products with packed weights (which are the same everywhere) are the same for
+ * any number of threads and any m on machines of one vector width ({@link #describe}): every sum
+ * has one accumulator per lane, and lanes are added in ascending order (the reduction of the Vector
+ * API leaves its order open).
  */
 public final class VectorKernels implements Kernels {
   private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
@@ -55,22 +56,98 @@ public final class VectorKernels implements Kernels {
   }
 
   @Override
+  public String identity() {
+    return "vector of " + LANES;
+  }
+
+  @Override
   public void matmul(float[] x, int m, PackedWeight w, float[] y) {
     w.checkProduct("matmul", x, m, y);
-    int rows = w.rows();
     int cols = w.cols();
+    RoundedInputs inputs = RoundedInputs.of(x, m, cols, w.run());
+    float[] high = inputs.part(true);
+    float[] low = inputs.part(false);
     run(
-        (long) Math.max(1, m) * rows * cols,
-        (rows + BLOCK - 1) / BLOCK,
-        b -> {
-          int from = b * BLOCK;
-          int n = Math.min(BLOCK, rows - from);
-          float[] dense = new float[n * cols];
-          for (int r = 0; r < n; r++) {
-            unpackRow(w, from + r, dense, r * cols);
+        (long) Math.max(1, m) * w.rows() * cols,
+        (w.rows() + BLOCK - 1) / BLOCK,
+        b -> new PackedBlock(w, b * BLOCK).multiply(inputs, high, low, m, y));
+  }
+
+  /**
+   * Sixteen rows of a packed weight, one a lane. Codes and the inputs' halves are so small that
+   * float32 sums of their products over a run are exact.
+   */
+  private static final class PackedBlock {
+    final PackedWeight w;
+    final int first;
+    final int rows;
+    final int run;
+    final int runs;
+    final float[] codes; // [cols, BLOCK]
+    final float[] scales; // [runs, BLOCK]
+
+    PackedBlock(PackedWeight w, int first) {
+      this.w = w;
+      this.first = first;
+      this.rows = Math.min(BLOCK, w.rows() - first);
+      this.run = w.run();
+      this.runs = w.cols() / run;
+      this.codes = new float[w.cols() * BLOCK];
+      this.scales = new float[runs * BLOCK];
+      float[] row = new float[w.cols()];
+      for (int r = 0; r < rows; r++) {
+        unpackRow(w, first + r, false, row, 0);
+        for (int c = 0; c < row.length; c++) {
+          codes[c * BLOCK + r] = row[c];
+        }
+        for (int k = 0; k < runs; k++) {
+          scales[k * BLOCK + r] = w.scales()[((first + r) * w.cols() + k * run) / w.groupSize()];
+        }
+      }
+    }
+
+    void multiply(RoundedInputs inputs, float[] high, float[] low, int m, float[] y) {
+      float[] out = new float[BLOCK];
+      for (int i = 0; i < m; i += 2) {
+        // With an odd number of inputs the last is computed twice.
+        int second = Math.min(i + 1, m - 1);
+        for (int lane = 0; lane < rows; lane += LANES) {
+          FloatVector a = FloatVector.zero(F);
+          FloatVector b = a;
+          for (int k = 0; k < runs; k++) {
+            FloatVector ah = FloatVector.zero(F);
+            FloatVector al = ah;
+            FloatVector bh = ah;
+            FloatVector bl = ah;
+            int x0 = i * w.cols() + k * run;
+            int x1 = second * w.cols() + k * run;
+            int at = k * run * BLOCK + lane;
+            for (int c = 0; c < run; c++, at += BLOCK) {
+              FloatVector v = FloatVector.fromArray(F, codes, at);
+              ah = v.fma(FloatVector.broadcast(F, high[x0 + c]), ah);
+              al = v.fma(FloatVector.broadcast(F, low[x0 + c]), al);
+              bh = v.fma(FloatVector.broadcast(F, high[x1 + c]), bh);
+              bl = v.fma(FloatVector.broadcast(F, low[x1 + c]), bl);
+            }
+            FloatVector scale = FloatVector.fromArray(F, scales, k * BLOCK + lane);
+            a = whole(ah, al).fma(scale.mul(inputs.scales()[i * runs + k]), a);
+            b = whole(bh, bl).fma(scale.mul(inputs.scales()[second * runs + k]), b);
           }
-          block(x, m, dense, 0, n, cols, y, from, rows);
-        });
+          int n = Math.min(LANES, rows - lane);
+          a.intoArray(out, 0);
+          System.arraycopy(out, 0, y, i * w.rows() + first + lane, n);
+          b.intoArray(out, 0);
+          System.arraycopy(out, 0, y, second * w.rows() + first + lane, n);
+        }
+      }
+    }
+
+    /** 256 high + low as one integer, rounded to a float once. */
+    private static FloatVector whole(FloatVector high, FloatVector low) {
+      IntVector h = (IntVector) high.convert(VectorOperators.F2I, 0);
+      IntVector l = (IntVector) low.convert(VectorOperators.F2I, 0);
+      return (FloatVector) h.mul(256).add(l).convert(VectorOperators.I2F, 0);
+    }
   }
 
   @Override
@@ -224,12 +301,13 @@ public final class VectorKernels implements Kernels {
         (w.rows() + BLOCK - 1) / BLOCK,
         b -> {
           for (int r = b * BLOCK; r < Math.min(w.rows(), (b + 1) * BLOCK); r++) {
-            unpackRow(w, r, out, r * w.cols());
+            unpackRow(w, r, true, out, r * w.cols());
           }
         });
   }
 
-  private static void unpackRow(PackedWeight w, int row, float[] out, int at) {
+  /** Codes of a row as floats, times their scales if asked. */
+  private static void unpackRow(PackedWeight w, int row, boolean scaled, float[] out, int at) {
     int cols = w.cols();
     int bits = w.bits();
     int g = w.groupSize();
@@ -249,7 +327,7 @@ public final class VectorKernels implements Kernels {
         IntVector u = IntVector.broadcast(I8, window(words, base, c * bits, 8 * bits));
         IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
         FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F8, 0);
-        f.mul(scales[scale + c / g]).intoArray(out, at + c);
+        f.mul(scaled ? scales[scale + c / g] : 1f).intoArray(out, at + c);
       }
     } else {
       IntVector shifts = IntVector.zero(I4).addIndex(bits);
@@ -257,11 +335,11 @@ public final class VectorKernels implements Kernels {
         IntVector u = IntVector.broadcast(I4, window(words, base, c * bits, 4 * bits));
         IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
         FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F4, 0);
-        f.mul(scales[scale + c / g]).intoArray(out, at + c);
+        f.mul(scaled ? scales[scale + c / g] : 1f).intoArray(out, at + c);
       }
     }
     for (int c = fast; c < cols; c++) {
-      out[at + c] = Packing.code(words, base, c, bits) * scales[scale + c / g];
+      out[at + c] = Packing.code(words, base, c, bits) * (scaled ? scales[scale + c / g] : 1f);
     }
   }
 

@@ -4,7 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
@@ -15,42 +17,106 @@ import org.junit.jupiter.api.Test;
 class KernelsTwinTest {
   private static final Kernels SCALAR = new ScalarKernels();
   private static final Kernels VECTOR = new VectorKernels(2);
-  private static final int[] GROUPS = {1, 3, 8, 16, 24, 32, 40};
+  private static final List<Kernels> NATIVE = natives();
+  private static final int[] GROUPS = {1, 3, 8, 16, 24, 32, 40, 260};
 
-  private static PackedWeight packed(Random random, int bits, int group, int rows, int cols) {
+  /** A weight; narrow ones have scales that are bfloat16 numbers. */
+  private static PackedWeight packed(
+      Random random, int bits, int group, int rows, int cols, boolean narrow) {
     float[] w = QuantizerTest.random(random, rows * cols);
     QuantSpec spec = QuantSpec.of(bits, group, false, rows, cols);
-    return PackedWeight.quantize(
-        w, LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec), rows, cols, spec);
+    PackedWeight out =
+        PackedWeight.quantize(
+            w, LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec), rows, cols, spec);
+    for (int i = 0; narrow && i < out.scales().length; i++) {
+      int raw = Float.floatToRawIntBits(out.scales()[i]);
+      out.scales()[i] = Float.intBitsToFloat(raw & 0xffff0000);
+    }
+    return out;
   }
 
   @Property(tries = 150)
   void productsAgreeAtAnySize(
       @ForAll @IntRange(min = 2, max = 8) int bits,
-      @ForAll @IntRange(min = 0, max = 6) int group,
+      @ForAll @IntRange(min = 0, max = 7) int group,
       @ForAll @IntRange(min = 1, max = 7) int groups,
       @ForAll @IntRange(min = 1, max = 37) int rows,
       @ForAll @IntRange(min = 0, max = 5) int m,
+      @ForAll boolean narrow,
       @ForAll long seed) {
     Random random = new Random(seed);
     int cols = GROUPS[group] * groups;
-    PackedWeight w = packed(random, bits, GROUPS[group], rows, cols);
+    PackedWeight w = packed(random, bits, GROUPS[group], rows, cols, narrow);
     float[] x = QuantizerTest.random(random, m * cols);
     float[] a = new float[m * rows];
-    float[] b = new float[m * rows];
     SCALAR.matmul(x, m, w, a);
-    VECTOR.matmul(x, m, w, b);
-    close(a, b, cols);
+    for (Kernels k : twins()) {
+      float[] b = new float[m * rows];
+      Arrays.fill(b, Float.NaN);
+      k.matmul(x, m, w, b);
+      assertThat(b).as(k.name()).isEqualTo(a);
+    }
     float[] da = new float[rows * cols];
     float[] db = new float[rows * cols];
     SCALAR.dequantize(w, da);
     VECTOR.dequantize(w, db);
     assertThat(db).isEqualTo(da);
     float[] c = new float[m * rows];
-    SCALAR.dense(x, m, da, rows, cols, a);
-    VECTOR.dense(x, m, da, rows, cols, c);
-    close(a, c, cols);
-    assertThat(c).as("packed and dense sum in the same order").isEqualTo(b);
+    float[] d = new float[m * rows];
+    SCALAR.dense(x, m, da, rows, cols, c);
+    VECTOR.dense(x, m, da, rows, cols, d);
+    close(c, d, cols);
+    rounded(x, m, w, da, a, c);
+  }
+
+  /**
+   * The product with rounded inputs against the exact one: half a step of a run for each input, and
+   * float32's own rounding once a run.
+   */
+  private static void rounded(
+      float[] x, int m, PackedWeight w, float[] dense, float[] found, float[] exact) {
+    int cols = w.cols();
+    for (int i = 0; i < m; i++) {
+      for (int r = 0; r < w.rows(); r++) {
+        double bound = 0;
+        double sum = 0;
+        for (int k = 0; k < cols; k += w.run()) {
+          double absmax = 0;
+          double weights = 0;
+          for (int c = k; c < k + w.run(); c++) {
+            absmax = Math.max(absmax, Math.abs(x[i * cols + c]));
+            weights += Math.abs(dense[r * cols + c]);
+            sum += Math.abs(x[i * cols + c] * dense[r * cols + c]);
+          }
+          bound += 0.5001 * absmax / 32639 * weights;
+        }
+        bound += sum * 1e-7 * (3 + cols / w.run());
+        assertThat(found[i * w.rows() + r])
+            .as("input %d, row %d", i, r)
+            .isCloseTo(exact[i * w.rows() + r], within((float) bound));
+      }
+    }
+  }
+
+  /** Every fast version of products with packed weights that this machine has. */
+  private static List<Kernels> twins() {
+    List<Kernels> out = new ArrayList<>(List.of(VECTOR));
+    out.addAll(NATIVE);
+    return out;
+  }
+
+  /** The native kernels with every instruction set; none where the build left them out. */
+  private static List<Kernels> natives() {
+    List<Kernels> out = new ArrayList<>();
+    try {
+      NativeLibrary library = NativeLibrary.load();
+      for (int isa = 0; isa <= library.bestIsa(); isa++) {
+        out.add(new NativeKernels(library, isa, 1 + isa, SCALAR));
+      }
+    } catch (UnsupportedOperationException e) {
+      System.err.println("KernelsTwinTest: without native kernels: " + e.getMessage());
+    }
+    return out;
   }
 
   private static void close(float[] a, float[] b, int cols) {
@@ -66,7 +132,7 @@ class KernelsTwinTest {
     int cols = 384;
     int m = 9;
     for (int bits : new int[] {2, 3, 4, 8}) {
-      PackedWeight w = packed(random, bits, 128, rows, cols);
+      PackedWeight w = packed(random, bits, 128, rows, cols, false);
       float[] x = QuantizerTest.random(random, m * cols);
       float[] y = new float[m * rows];
       VECTOR.matmul(x, m, w, y);
@@ -74,6 +140,13 @@ class KernelsTwinTest {
         float[] other = new float[m * rows];
         new VectorKernels(threads).matmul(x, m, w, other);
         assertThat(other).as("threads %d", threads).isEqualTo(y);
+      }
+      for (Kernels k : NATIVE) {
+        try (PackedMatrix matrix = k.open(w)) {
+          float[] other = new float[m * rows];
+          matrix.multiply(x, m, other);
+          assertThat(other).as("native").isEqualTo(y);
+        }
       }
       for (int i = 0; i < m; i++) {
         float[] one = new float[rows];
@@ -145,16 +218,79 @@ class KernelsTwinTest {
   }
 
   @Test
+  void opposedInputsAndEmptyRunsAreExact() {
+    // Largest codes by largest inputs of both signs, a run of zeros, one of values below float's
+    // normal range.
+    int cols = 4 * 128;
+    byte[] codes = new byte[cols];
+    float[] x = new float[cols];
+    for (int c = 0; c < cols; c++) {
+      codes[c] = (byte) (c % 2 == 0 ? -128 : 127);
+      x[c] = c < 128 ? (c % 2 == 0 ? -3e38f : 3e38f) : c < 256 ? 0f : c < 384 ? 1e-42f : 1f;
+    }
+    float[] scales = {1e-38f, 1f, 1f, 1f};
+    PackedWeight w = PackedWeight.pack(codes, scales, 1, cols, new QuantSpec(8, 128, false));
+    float[] expected = new float[1];
+    SCALAR.matmul(x, 1, w, expected);
+    assertThat(expected[0]).isCloseTo(64 * 255 * 3f - 64f, within(0.1f));
+    for (Kernels k : twins()) {
+      float[] y = new float[1];
+      k.matmul(x, 1, w, y);
+      assertThat(y).as(k.name()).isEqualTo(expected);
+    }
+  }
+
+  @Test
+  void refusedInputLeavesTheOutputAlone() {
+    PackedWeight w = packed(new Random(5), 4, 8, 20, 16, true);
+    for (Kernels k : twins()) {
+      try (PackedMatrix matrix = k.open(w)) {
+        float[] x = new float[32];
+        x[17] = Float.NaN;
+        float[] y = new float[40];
+        assertThatThrownBy(() -> matrix.multiply(x, 2, y))
+            .hasMessage("matmul: x[17] is NaN, allowed are finite numbers");
+        assertThatThrownBy(() -> matrix.multiply(x, 3, y)).hasMessageContaining("at least 48");
+        assertThat(y).as(k.name()).containsOnly(0f);
+        assertThat(matrix.bytes()).isPositive();
+      }
+    }
+  }
+
+  @Test
+  void manyThreadsMayUseOneMatrix() {
+    Random random = new Random(6);
+    PackedWeight w = packed(random, 4, 32, 300, 256, true);
+    float[] x = QuantizerTest.random(random, 3 * 256);
+    float[] expected = new float[900];
+    SCALAR.matmul(x, 3, w, expected);
+    for (Kernels k : twins()) {
+      try (PackedMatrix matrix = k.open(w)) {
+        java.util.stream.IntStream.range(0, 64)
+            .parallel()
+            .forEach(
+                i -> {
+                  float[] y = new float[900];
+                  matrix.multiply(x, 3, y);
+                  assertThat(y).as(k.name()).isEqualTo(expected);
+                });
+      }
+    }
+  }
+
+  @Test
   void providerExplainsItsChoice() {
     assertThat(KernelProvider.choose("scalar").kernels().name()).isEqualTo("scalar");
     assertThat(KernelProvider.choose("scalar").why()).contains("grace.kernels=scalar");
     assertThat(KernelProvider.choose("vector").kernels().name()).isEqualTo("vector");
-    assertThat(KernelProvider.choose(null).why()).contains("present").contains("lanes");
+    assertThat(KernelProvider.choose("vector").why()).contains("lanes");
+    assertThat(KernelProvider.choose(null).kernels().name())
+        .isEqualTo(NATIVE.size() > 1 ? "native" : "vector");
     assertThat(KernelProvider.explain()).contains(KernelProvider.best().name());
     assertThat(KernelProvider.oracle().name()).isEqualTo("scalar");
     assertThatThrownBy(() -> KernelProvider.choose("cuda"))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("'cuda'")
-        .hasMessageContaining("scalar and vector");
+        .hasMessageContaining("scalar, vector and native");
   }
 }

@@ -1,5 +1,6 @@
 package io.gracebeam.worker.server;
 
+import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.EngineSettings;
@@ -11,6 +12,7 @@ import io.gracebeam.proto.v1.Question;
 import io.gracebeam.proto.v1.Turn;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.engine.Engines;
+import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
@@ -27,6 +29,7 @@ import io.gracebeam.worker.methods.training.OuterStep;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.StudentTrainer;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -53,7 +56,19 @@ final class GraceMethods implements WorkMethods {
    */
   GraceMethods(EngineSettings settings) {
     engine = Engines.open(settings);
-    facts = new EngineFacts(engine.description(), engine.digest(), hardware(engine));
+    facts = facts(engine);
+  }
+
+  private static EngineFacts facts(EngineHandle engine) {
+    try {
+      String all = engine.digest() + "\n" + KernelProvider.best().identity();
+      return new EngineFacts(
+          engine.description() + "; " + KernelProvider.explain(),
+          Digests.sha256(all.getBytes(StandardCharsets.UTF_8)),
+          hardware(engine));
+    } catch (IllegalArgumentException e) {
+      throw GraceException.user("%s", e.getMessage()).withCause(e);
+    }
   }
 
   @Override

@@ -5,6 +5,8 @@ import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.kernels.KernelProvider;
+import io.gracebeam.worker.kernels.PackedMatrix;
 import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
@@ -42,7 +44,7 @@ public final class PackedModel {
           }
         });
     LlavaModel model = LlavaModel.create(engine, config, values);
-    packed.forEach((name, w) -> model.setLinear(name, x -> apply(x, w)));
+    packed.forEach((name, w) -> model.setLinear(name, new Packed(w)));
     return model;
   }
 
@@ -80,13 +82,32 @@ public final class PackedModel {
     return out;
   }
 
-  private static NDArray apply(NDArray x, PackedWeight w) {
-    float[] in = x.toFloatArray();
-    int m = in.length / w.cols();
-    float[] y = new float[m * w.rows()];
-    w.matmul(in, m, y);
-    long[] shape = x.getShape().getShape().clone();
-    shape[shape.length - 1] = w.rows();
-    return EngineArrays.of(x.getManager(), y, new Shape(shape), x.getDataType());
+  /** A product with a packed weight, on the kernels of this process. */
+  private static final class Packed implements LlavaModel.Linear {
+    private final PackedMatrix matrix;
+    private final int rows;
+    private final int cols;
+
+    Packed(PackedWeight w) {
+      this.matrix = KernelProvider.best().open(w);
+      this.rows = w.rows();
+      this.cols = w.cols();
+    }
+
+    @Override
+    public NDArray apply(NDArray x) {
+      float[] in = x.toFloatArray();
+      int m = in.length / cols;
+      float[] y = new float[m * rows];
+      matrix.multiply(in, m, y);
+      long[] shape = x.getShape().getShape().clone();
+      shape[shape.length - 1] = rows;
+      return EngineArrays.of(x.getManager(), y, new Shape(shape), x.getDataType());
+    }
+
+    @Override
+    public void close() {
+      matrix.close();
+    }
   }
 }

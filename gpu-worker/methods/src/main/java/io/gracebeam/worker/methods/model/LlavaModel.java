@@ -34,9 +34,13 @@ import java.util.TreeMap;
 public final class LlavaModel implements AutoCloseable {
   /** What stands for x [..., in] times weight [out, in] transposed. */
   @FunctionalInterface
-  public interface Linear {
+  public interface Linear extends AutoCloseable {
     /** x [..., in] to a new array [..., out]. Arrays made inside are closed soon after the call. */
     NDArray apply(NDArray x);
+
+    /** Called once, when it is replaced or the model is closed. */
+    @Override
+    default void close() {}
   }
 
   private static final String[] DECODER_LINEARS = {
@@ -217,10 +221,9 @@ public final class LlavaModel implements AutoCloseable {
             || quantizableWeights().contains(weightName))) {
       throw GraceException.bug("%s is not a replaceable linear weight", weightName);
     }
-    if (linear == null) {
-      linears.remove(weightName);
-    } else {
-      linears.put(weightName, linear);
+    Linear old = linear == null ? linears.remove(weightName) : linears.put(weightName, linear);
+    if (old != null) {
+      old.close();
     }
   }
 
@@ -283,6 +286,8 @@ public final class LlavaModel implements AutoCloseable {
 
   @Override
   public void close() {
+    linears.values().forEach(Linear::close);
+    linears.clear();
     manager.close();
   }
 

@@ -1,0 +1,122 @@
+package io.gracebeam.worker.kernels;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+
+/** Times the native kernels on random weights, for {@code grace bench}. */
+public final class KernelBench implements AutoCloseable {
+  private static final long ALIGN = 64;
+
+  /**
+   * Bits of the parts of a decoder.
+   *
+   * @param bits of the layers' weights
+   * @param headBits of the head
+   * @param kvBits of the caches
+   */
+  public record Layout(String name, int bits, int headBits, int kvBits) {}
+
+  private final NativeLibrary library = NativeLibrary.load();
+  private final MemorySegment pool;
+  private final NativeKernels kernels;
+
+  /**
+   * Starts the threads.
+   *
+   * @throws UnsupportedOperationException where there are no native kernels
+   */
+  public KernelBench(int threads) {
+    pool = library.newPool(threads);
+    kernels = new NativeKernels(library, library.bestIsa(), threads, new ScalarKernels());
+  }
+
+  /** Instruction set and threads. */
+  public String describe() {
+    return kernels.describe();
+  }
+
+  /** Bytes a second at which memory is read; the best of some passes. */
+  public double readBandwidth(long bytes, int passes) {
+    try (Arena arena = Arena.ofShared()) {
+      MemorySegment memory = library.reserve(bytes, arena).fill((byte) 1);
+      double best = 0;
+      for (int i = 0; i < passes; i++) {
+        long start = System.nanoTime();
+        library.read(pool, memory);
+        best = Math.max(best, bytes / ((System.nanoTime() - start) / 1e9));
+      }
+      return best;
+    }
+  }
+
+  /**
+   * Least seconds of a product of m inputs with a random weight, and the weight's bytes.
+   *
+   * @param seconds of one product
+   * @param bytes of the weight
+   */
+  public record Product(double seconds, long bytes) {}
+
+  /** Times a product. */
+  public Product product(int bits, int rows, int cols, int group, int m, int passes) {
+    try (Arena arena = Arena.ofShared()) {
+      MemorySegment weight =
+          kernels.pack(new RandomWeight(bits, rows, cols, bits == 16 ? cols : group, 1), arena);
+      MemorySegment x = arena.allocate(ValueLayout.JAVA_FLOAT, (long) m * cols);
+      Random random = new Random(1);
+      for (long i = 0; i < (long) m * cols; i++) {
+        x.setAtIndex(ValueLayout.JAVA_FLOAT, i, random.nextFloat() - 0.5f);
+      }
+      MemorySegment y = arena.allocate(ValueLayout.JAVA_FLOAT, (long) m * rows);
+      MemorySegment space = arena.allocate(library.scratchBytes(weight, m), ALIGN);
+      double best = Double.MAX_VALUE;
+      for (int i = 0; i < passes; i++) {
+        long start = System.nanoTime();
+        library.matmul(pool, library.bestIsa(), weight, x, m, y, space);
+        best = Math.min(best, (System.nanoTime() - start) / 1e9);
+      }
+      return new Product(best, weight.byteSize());
+    }
+  }
+
+  /** A decoder with random weights. */
+  public PackedDecoder decoder(
+      DecoderShape shape, Layout layout, int group, PackedDecoder.Limits limits) {
+    List<DecoderWeights.Layer> layers = new ArrayList<>();
+    for (int i = 0; i < shape.layers(); i++) {
+      int seed = 8 * i;
+      layers.add(
+          new DecoderWeights.Layer(
+              ones(shape.width()),
+              random(layout.bits(), shape.qkv(), shape.width(), group, seed),
+              null,
+              random(
+                  layout.bits(), shape.width(), shape.heads() * shape.headDim(), group, seed + 1),
+              ones(shape.width()),
+              random(layout.bits(), 2 * shape.mlp(), shape.width(), group, seed + 2),
+              random(layout.bits(), shape.width(), shape.mlp(), group, seed + 3)));
+    }
+    Matrix head = random(layout.headBits(), shape.vocab(), shape.width(), group, 7);
+    return kernels.decoder(new DecoderWeights(shape, layers, ones(shape.width()), head), limits);
+  }
+
+  private static Matrix random(int bits, int rows, int cols, int group, int seed) {
+    return new RandomWeight(bits, rows, cols, bits == 16 ? cols : group, seed);
+  }
+
+  private static float[] ones(int n) {
+    float[] out = new float[n];
+    java.util.Arrays.fill(out, 1f);
+    return out;
+  }
+
+  @Override
+  public void close() {
+    kernels.close();
+    library.freePool(pool);
+  }
+}

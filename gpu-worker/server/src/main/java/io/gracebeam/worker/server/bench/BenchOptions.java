@@ -1,0 +1,43 @@
+package io.gracebeam.worker.server.bench;
+
+import io.gracebeam.proto.error.GraceException;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/** {@code --name value} pairs with defaults. */
+final class BenchOptions {
+  private final Map<String, String> values = new LinkedHashMap<>();
+  private final String usage;
+
+  /**
+   * Reads arguments.
+   *
+   * @param defaults every allowed name with its default
+   * @throws GraceException user, for an unknown name or a missing value
+   */
+  BenchOptions(String usage, Map<String, String> defaults, String[] args) {
+    this.usage = usage.strip();
+    values.putAll(defaults);
+    for (int i = 1; i < args.length; i += 2) {
+      if (i + 1 == args.length || values.replace(args[i], args[i + 1]) == null) {
+        throw GraceException.user("%s is unknown or lacks a value; usage: %s", args[i], this.usage);
+      }
+    }
+  }
+
+  String text(String name) {
+    return values.get(name);
+  }
+
+  int positive(String name) {
+    String value = values.get(name);
+    if (!value.matches("[1-9][0-9]{0,5}")) {
+      throw GraceException.user("%s is '%s'; allowed: 1 to 999999", name, value);
+    }
+    return Integer.parseInt(value);
+  }
+
+  static String processors() {
+    return Integer.toString(Runtime.getRuntime().availableProcessors());
+  }
+}

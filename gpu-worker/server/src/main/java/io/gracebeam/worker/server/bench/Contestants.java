@@ -1,0 +1,44 @@
+package io.gracebeam.worker.server.bench;
+
+import io.gracebeam.worker.engine.libtorch.LibTorchEngine;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Processes that take part in a benchmark. */
+final class Contestants {
+  private Contestants() {}
+
+  /** A class of this program in a JVM like this one. */
+  static List<String> java(Class<?> main, String... arguments) {
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(ManagementFactory.getRuntimeMXBean().getInputArguments());
+    command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
+    command.addAll(List.of(arguments));
+    return command;
+  }
+
+  /** A script of {@code conformance/}; empty where its environment was not set up. */
+  static List<String> script(String name, String... arguments) {
+    Path root = Path.of(System.getProperty("grace.root", "."), "conformance");
+    Path python = root.resolve(".venv/bin/python");
+    if (!Files.isExecutable(python)) {
+      return List.of();
+    }
+    List<String> command =
+        new ArrayList<>(List.of(python.toString(), root.resolve(name).toString()));
+    command.addAll(List.of(arguments));
+    return command;
+  }
+
+  static Process start(List<String> command) throws IOException {
+    ProcessBuilder builder =
+        new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT);
+    LibTorchEngine.settings().forEach(builder.environment()::putIfAbsent);
+    return builder.start();
+  }
+}
