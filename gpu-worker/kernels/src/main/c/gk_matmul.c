@@ -1,44 +1,13 @@
-#define _GNU_SOURCE
-#include <cpuid.h>
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "gk_product.h"
 
 #define GK_LIMIT 32639.0f /* 127 * 256 + 127: what two signed bytes, one worth 256, can hold */
-#define GK_AHEAD 3072     /* bytes that weights are fetched ahead */
-
-/*
- * Inputs, rounded run by run; what pads a run to whole tiles is zero. For GK_VNNI and GK_AMX a row is the high bytes of all columns, then
- * their low bytes (signed; value = 256 high + low). Otherwise it is 16-bit values, each tile's in the order 0 2, 4 6, 1 3, 5 7, in
- * which masks and shifts of 16-bit lanes bring out the weight's codes.
- */
-typedef struct {
-  int8_t *codes;   /* [m, 2, runs, run_steps, 8] or [m, runs, run_steps, 16] */
-  float *scales;   /* [m, runs] */
-  int32_t *centre; /* [m, runs]: what the codes' offset adds to a sum, negated */
-  float *values;   /* [m, cols padded to 4], for weights of 16 bits alone: the input as it is */
-} gk_input;
-
-typedef struct {
-  const gk_weight *w;
-  const uint8_t *blocks; /* behind the weight's header */
-  const float *x;
-  int32_t m;
-  float *y;
-  gk_input input;
-  int32_t isa;
-} gk_product;
-
-static int64_t gk_codes_per_row(const gk_weight *w) { return (int64_t)w->runs * w->run_steps * 16; }
-
-static int64_t gk_padded_cols(const gk_weight *w) { return gk_round_up(w->cols, 4); }
 
 static int64_t gk_input_layout(const gk_weight *w, int64_t m, uint8_t *base, gk_input *out) {
-  if (w->code_bits == 16) {
+  if (gk_dense(w)) {
     if (out != NULL) {
       out->values = (float *)base;
     }
@@ -381,8 +350,7 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_inputs_vnni(const gk_product *p, int64_
   }
 }
 
-/* Inputs from the given one on. */
-GK_TARGET(GK_VNNI_ISA) static void gk_rest_vnni(const gk_product *p, int64_t block, int32_t from) {
+GK_TARGET(GK_VNNI_ISA) void gk_rest_vnni(const gk_product *p, int64_t block, int32_t from) {
   const int wide = p->w->wide_scales;
   if (p->w->code_bits == 8) {
     if (wide) {
@@ -399,246 +367,6 @@ GK_TARGET(GK_VNNI_ISA) static void gk_rest_vnni(const gk_product *p, int64_t blo
 
 static void gk_block_vnni(const gk_product *p, int64_t block) { gk_rest_vnni(p, block, 0); }
 
-/* ---- the same integers on AMX: tiles of 16 inputs by 64 columns times 64 columns by 16 rows ---- */
-
-#define GK_AMX_INPUTS 16
-
-/* The compiler's tile instructions do not tell it what memory they read. */
-#define GK_WRITTEN(p) __asm__ volatile("" : : "r"(p) : "memory")
-
-typedef struct {
-  uint8_t palette;
-  uint8_t start_row;
-  uint8_t reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-} gk_tile_config;
-
-/* Columns of a run that one tile takes; 0 if the run has parts of tiles. */
-static int32_t gk_amx_cols(const gk_weight *w) {
-  if (w->run % GK_STEP != 0) {
-    return 0;
-  }
-  return w->run % 64 == 0 ? 64 : w->run % 32 == 0 ? 32 : w->run % 16 == 0 ? 16 : 8;
-}
-
-/* Tiles 0 to 3: sums of high and low bytes of the first and second 16 inputs; 4 and 5: inputs; 6: weights. */
-GK_TARGET(GK_AMX_ISA) static void gk_amx_begin(int32_t cols) {
-  gk_tile_config c = {.palette = 1};
-  for (int t = 0; t < 4; t++) {
-    c.rows[t] = GK_AMX_INPUTS;
-    c.row_bytes[t] = 64;
-  }
-  c.rows[4] = c.rows[5] = GK_AMX_INPUTS;
-  c.row_bytes[4] = c.row_bytes[5] = (uint16_t)cols;
-  c.rows[6] = (uint8_t)(cols / 4);
-  c.row_bytes[6] = 64;
-  GK_WRITTEN(&c);
-  _tile_loadconfig(&c);
-}
-
-GK_TARGET(GK_AMX_ISA) GK_INLINE void gk_amx_sums(const gk_product *p, int32_t from, int32_t n, int32_t run, const int32_t *high,
-                                                 const int32_t *low, __m512 scale, float *sums) {
-  for (int32_t i = 0; i < n; i++) {
-    const int64_t at = (int64_t)(from + i) * p->w->runs + run;
-    const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(high + 16 * i), 8), _mm512_load_si512(low + 16 * i));
-    const __m512i dot = _mm512_add_epi32(both, _mm512_set1_epi32(p->input.centre[at]));
-    const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(p->input.scales[at]));
-    _mm512_store_ps(sums + 16 * i, _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factor, _mm512_load_ps(sums + 16 * i)));
-  }
-}
-
-/* 32 inputs (16 if not `two`) by 16 rows. */
-GK_TARGET(GK_AMX_ISA) GK_INLINE void gk_amx_inputs(const gk_product *p, int64_t block, int32_t from, const int two, int32_t cols) {
-  const gk_weight *w = p->w;
-  const uint8_t *scales = p->blocks + block * w->stride;
-  const uint8_t *codes = scales + w->scale_bytes;
-  const int64_t row = gk_codes_per_row(w);
-  const int8_t *x = p->input.codes + from * row;
-  const int8_t *x2 = x + GK_AMX_INPUTS * row;
-  const __m512i mask = _mm512_set1_epi8(15);
-  _Alignas(64) uint8_t expanded[GK_RUN * GK_ROWS];
-  _Alignas(64) int32_t dots[4][GK_AMX_INPUTS * GK_ROWS];
-  _Alignas(64) float sums[2 * GK_AMX_INPUTS * GK_ROWS] = {0};
-  const int64_t run_bytes = w->run_steps * gk_tile_bytes(w);
-  for (int32_t run = 0; run < w->runs; run++, codes += run_bytes) {
-    const uint8_t *bytes = codes;
-    if (w->code_bits == 4) {
-      for (int32_t s = 0; s < w->run_steps; s++) {
-        const __m512i v = _mm512_load_si512(codes + 64 * s);
-        _mm512_store_si512(expanded + 128 * s, _mm512_and_si512(v, mask));
-        _mm512_store_si512(expanded + 128 * s + 64, _mm512_and_si512(_mm512_srli_epi16(v, 4), mask));
-      }
-      bytes = expanded;
-    }
-    GK_WRITTEN(bytes);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int32_t c = 0; c < w->run; c += cols) {
-      const int64_t at = (int64_t)run * w->run + c;
-      _tile_loadd(6, bytes + 16 * c, 64);
-      _tile_loadd(4, x + at, row);
-      _tile_dpbsud(0, 4, 6);
-      _tile_loadd(5, x + row / 2 + at, row);
-      _tile_dpbsud(1, 5, 6);
-      if (two) {
-        _tile_loadd(4, x2 + at, row);
-        _tile_dpbsud(2, 4, 6);
-        _tile_loadd(5, x2 + row / 2 + at, row);
-        _tile_dpbsud(3, 5, 6);
-      }
-    }
-    _tile_stored(0, dots[0], 64);
-    _tile_stored(1, dots[1], 64);
-    if (two) {
-      _tile_stored(2, dots[2], 64);
-      _tile_stored(3, dots[3], 64);
-    }
-    __m512 scale;
-    if (w->wide_scales) {
-      scale = _mm512_loadu_ps(scales + (int64_t)run * 64);
-    } else {
-      const __m256i half = _mm256_loadu_si256((const __m256i *)(scales + (int64_t)run * 32));
-      scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-    }
-    gk_amx_sums(p, from, GK_AMX_INPUTS, run, dots[0], dots[1], scale, sums);
-    if (two) {
-      gk_amx_sums(p, from + GK_AMX_INPUTS, GK_AMX_INPUTS, run, dots[2], dots[3], scale, sums + GK_AMX_INPUTS * GK_ROWS);
-    }
-  }
-  const int64_t first_row = block * GK_ROWS;
-  const int64_t left = w->rows - first_row;
-  const __mmask16 present = left >= GK_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
-  for (int32_t i = 0; i < (two ? 2 : 1) * GK_AMX_INPUTS; i++) {
-    _mm512_mask_storeu_ps(p->y + (int64_t)(from + i) * w->rows + first_row, present, _mm512_load_ps(sums + 16 * i));
-  }
-}
-
-/* Sixteen rows by all inputs; the share of a thread has been begun. */
-GK_TARGET(GK_AMX_ISA) static void gk_block_amx(const gk_product *p, int64_t block) {
-  const int32_t cols = gk_amx_cols(p->w);
-  int32_t i = 0;
-  for (; i + 2 * GK_AMX_INPUTS <= p->m; i += 2 * GK_AMX_INPUTS) {
-    gk_amx_inputs(p, block, i, 1, cols);
-  }
-  for (; i + GK_AMX_INPUTS <= p->m; i += GK_AMX_INPUTS) {
-    gk_amx_inputs(p, block, i, 0, cols);
-  }
-  gk_rest_vnni(p, block, i);
-}
-
-GK_TARGET(GK_AMX_ISA) static void gk_amx_end(void) { _tile_release(); }
-
-#define GK_ARCH_REQ_XCOMP_PERM 0x1023
-#define GK_XFEATURE_TILE_DATA 18
-
-/* Whether the processor has AMX for bytes and the system lets this process use it. */
-static int gk_amx_allowed(void) {
-  unsigned a;
-  unsigned b;
-  unsigned c;
-  unsigned d;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d >> 24 & 3u) != 3u) {
-    return 0;
-  }
-  return syscall(SYS_arch_prctl, GK_ARCH_REQ_XCOMP_PERM, GK_XFEATURE_TILE_DATA) == 0;
-}
-
-/* ---- products with bfloat16 weights: four sums for each row, of columns 0, 1, 2, 3 modulo 4, added as (0 + 1) + (2 + 3) ---- */
-
-static void gk_dense_scalar(const gk_product *p, int64_t block) {
-  const gk_weight *w = p->w;
-  const uint8_t *tiles = p->blocks + block * w->stride;
-  for (int32_t i = 0; i < p->m; i++) {
-    const float *x = p->input.values + i * gk_padded_cols(w);
-    for (int32_t r = 0; r < GK_ROWS && block * GK_ROWS + r < w->rows; r++) {
-      float sums[4] = {0};
-      for (int64_t c = 0; c < gk_padded_cols(w); c++) {
-        uint32_t raw = 0;
-        float value;
-        memcpy((uint8_t *)&raw + 2, tiles + c / 4 * 128 + c % 4 / 2 * 64 + r * 4 + c % 2 * 2, 2);
-        memcpy(&value, &raw, sizeof value);
-        sums[c % 4] = fmaf(value, x[c], sums[c % 4]);
-      }
-      p->y[(int64_t)i * w->rows + block * GK_ROWS + r] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    }
-  }
-}
-
-GK_TARGET(GK_AVX2_ISA) static void gk_dense_avx2(const gk_product *p, int64_t block) {
-  const gk_weight *w = p->w;
-  const __m256i upper = _mm256_set1_epi32((int32_t)0xffff0000u);
-  for (int32_t i = 0; i < p->m; i++) {
-    for (int half = 0; half < 2; half++) {
-      const uint8_t *tiles = p->blocks + block * w->stride + 32 * half;
-      const float *x = p->input.values + i * gk_padded_cols(w);
-      __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-      for (int32_t s = 0; s < w->run_steps; s++, tiles += 128, x += 4) {
-        for (int k = 0; k < 2; k++) {
-          const __m256i v = _mm256_load_si256((const __m256i *)(tiles + 64 * k));
-          const __m256 even = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-          const __m256 odd = _mm256_castsi256_ps(_mm256_and_si256(v, upper));
-          sums[2 * k] = _mm256_fmadd_ps(even, _mm256_set1_ps(x[2 * k]), sums[2 * k]);
-          sums[2 * k + 1] = _mm256_fmadd_ps(odd, _mm256_set1_ps(x[2 * k + 1]), sums[2 * k + 1]);
-        }
-      }
-      float out[8];
-      _mm256_storeu_ps(out, _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
-      const int64_t first = block * GK_ROWS + 8 * half;
-      const int64_t n = w->rows - first < 8 ? w->rows - first : 8;
-      if (n > 0) {
-        memcpy(p->y + (int64_t)i * w->rows + first, out, (size_t)n * sizeof(float));
-      }
-    }
-  }
-}
-
-GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_dense_tile_vnni(const gk_product *p, int64_t block, int32_t from, const int M) {
-  const gk_weight *w = p->w;
-  const uint8_t *tiles = p->blocks + block * w->stride;
-  const int64_t cols = gk_padded_cols(w);
-  const float *x = p->input.values + from * cols;
-  const __m512i upper = _mm512_set1_epi32((int32_t)0xffff0000u);
-  __m512 sums[M][4];
-  for (int i = 0; i < M; i++) {
-    sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = _mm512_setzero_ps();
-  }
-  for (int32_t s = 0; s < w->run_steps; s++, tiles += 128, x += 4) {
-    for (int k = 0; k < 2; k++) {
-      _mm_prefetch((const char *)tiles + 64 * k + GK_AHEAD, _MM_HINT_T1);
-      const __m512i v = _mm512_load_si512(tiles + 64 * k);
-      const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
-      const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(v, upper));
-      for (int i = 0; i < M; i++) {
-        sums[i][2 * k] = _mm512_fmadd_ps(even, _mm512_set1_ps(x[i * cols + 2 * k]), sums[i][2 * k]);
-        sums[i][2 * k + 1] = _mm512_fmadd_ps(odd, _mm512_set1_ps(x[i * cols + 2 * k + 1]), sums[i][2 * k + 1]);
-      }
-    }
-  }
-  const int64_t first_row = block * GK_ROWS;
-  const int64_t left = w->rows - first_row;
-  const __mmask16 present = left >= GK_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
-  for (int i = 0; i < M; i++) {
-    const __m512 sum = _mm512_add_ps(_mm512_add_ps(sums[i][0], sums[i][1]), _mm512_add_ps(sums[i][2], sums[i][3]));
-    _mm512_mask_storeu_ps(p->y + (int64_t)(from + i) * w->rows + first_row, present, sum);
-  }
-}
-
-GK_TARGET(GK_VNNI_ISA) static void gk_dense_vnni(const gk_product *p, int64_t block) {
-  int32_t i = 0;
-  for (; i + 4 <= p->m; i += 4) {
-    gk_dense_tile_vnni(p, block, i, 4);
-  }
-  for (; i < p->m; i++) {
-    gk_dense_tile_vnni(p, block, i, 1);
-  }
-}
-
-/* What computes sixteen rows. */
-typedef void gk_block(const gk_product *p, int64_t block);
-
 static gk_block *const GK_BLOCKS[] = {gk_block_scalar, gk_block_avx2, gk_block_vnni, gk_block_vnni};
 static gk_block *const GK_DENSE[] = {gk_dense_scalar, gk_dense_avx2, gk_dense_vnni, gk_dense_vnni};
 static gk_body *const GK_ROUND[] = {gk_round_scalar, gk_round_avx2, gk_round_vnni, gk_round_vnni};
@@ -647,15 +375,15 @@ static void gk_multiply(void *context, int32_t part, int32_t parts) {
   const gk_product *p = context;
   const int64_t blocks = gk_blocks(p->w);
   const int64_t end = gk_first(blocks, part + 1, parts);
-  if (p->isa == GK_AMX && p->w->code_bits != 16 && p->m >= GK_AMX_INPUTS && gk_amx_cols(p->w) != 0) {
-    gk_amx_begin(gk_amx_cols(p->w));
+  if (p->isa == GK_AMX && gk_amx_fits(p)) {
+    gk_amx_begin(p);
     for (int64_t block = gk_first(blocks, part, parts); block < end; block++) {
       gk_block_amx(p, block);
     }
     gk_amx_end();
     return;
   }
-  gk_block *const body = p->w->code_bits == 16 ? GK_DENSE[p->isa] : GK_BLOCKS[p->isa];
+  gk_block *const body = gk_dense(p->w) ? GK_DENSE[p->isa] : GK_BLOCKS[p->isa];
   for (int64_t block = gk_first(blocks, part, parts); block < end; block++) {
     body(p, block);
   }
@@ -664,7 +392,7 @@ static void gk_multiply(void *context, int32_t part, int32_t parts) {
 void gk_product_run(gk_pool *pool, int32_t isa, const gk_matrix *w, const float *x, int32_t m, float *y, void *scratch) {
   gk_product p = {.w = &w->head, .blocks = w->blocks, .x = x, .m = m, .y = y, .isa = isa};
   gk_input_layout(p.w, m, scratch, &p.input);
-  gk_run((int64_t)m * p.w->cols < 1 << 14 ? NULL : pool, p.w->code_bits == 16 ? gk_pad_rows : GK_ROUND[isa], &p);
+  gk_run((int64_t)m * p.w->cols < 1 << 14 ? NULL : pool, gk_dense(p.w) ? gk_pad_rows : GK_ROUND[isa], &p);
   gk_run((int64_t)m * p.w->rows * p.w->cols < 1 << 16 ? NULL : pool, gk_multiply, &p);
 }
 

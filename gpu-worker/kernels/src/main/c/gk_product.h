@@ -5,6 +5,7 @@
 #include "gk_pool.h"
 #include "gk_weight.h"
 
+#define GK_AHEAD 3072 /* bytes that weights are fetched ahead */
 #define GK_TARGET(isa) __attribute__((target(isa)))
 #define GK_INLINE static inline __attribute__((always_inline))
 #define GK_AVX2_ISA "avx2,fma"
@@ -16,6 +17,52 @@ typedef struct {
   gk_weight head;
   const uint8_t *blocks;
 } gk_matrix;
+
+/*
+ * Inputs, rounded run by run; what pads a run to whole tiles is zero. For GK_VNNI and GK_AMX a row is the high bytes of all columns, then
+ * their low bytes (signed; value = 256 high + low). Otherwise it is 16-bit values, each tile's in the order 0 2, 4 6, 1 3, 5 7, in
+ * which masks and shifts of 16-bit lanes bring out the weight's codes.
+ */
+typedef struct {
+  int8_t *codes;   /* [m, 2, runs, run_steps, 8] or [m, runs, run_steps, 16] */
+  float *scales;   /* [m, runs] */
+  int32_t *centre; /* [m, runs]: what the codes' offset adds to a sum, negated */
+  float *values;   /* [m, cols padded to 4], for weights without codes alone: the input as it is */
+} gk_input;
+
+typedef struct {
+  const gk_weight *w;
+  const uint8_t *blocks; /* behind the weight's header */
+  const float *x;
+  int32_t m;
+  float *y;
+  gk_input input;
+  int32_t isa;
+} gk_product;
+
+static inline int64_t gk_codes_per_row(const gk_weight *w) { return (int64_t)w->runs * w->run_steps * 16; }
+
+static inline int64_t gk_padded_cols(const gk_weight *w) { return gk_round_up(w->cols, 4); }
+
+/* Computes sixteen rows for all inputs. */
+typedef void gk_block(const gk_product *p, int64_t block);
+
+/* Weights of codes with AVX-512 VNNI: the inputs from the given one on. */
+void gk_rest_vnni(const gk_product *p, int64_t block, int32_t from);
+
+/* Weights of codes with AMX; gk_amx_begin comes before a thread's first block, gk_amx_end after its last. */
+gk_block gk_block_amx;
+void gk_amx_begin(const gk_product *p);
+void gk_amx_end(void);
+
+/* Whether AMX fits the product; whether the processor has it and the system lets this process use it. */
+int gk_amx_fits(const gk_product *p);
+int gk_amx_allowed(void);
+
+/* Weights of numbers. */
+gk_block gk_dense_scalar;
+gk_block gk_dense_avx2;
+gk_block gk_dense_vnni;
 
 /* Bytes of scratch space for m inputs. */
 int64_t gk_product_scratch(const gk_weight *w, int64_t m);

@@ -40,8 +40,9 @@ static int32_t gk_run_length(int32_t n) {
 }
 
 int32_t gk_describe_weight(gk_weight *w, int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales) {
-  if (bits < 2 || (bits > 8 && bits != 16) || rows < 1 || rows > GK_MAX_SIZE || cols < 1 || cols > GK_MAX_SIZE || group < 1 || group > cols ||
-      cols % group != 0 || (wide_scales != 0 && wide_scales != 1) || (bits == 16 && (group != cols || wide_scales))) {
+  const int dense = bits == 16 || bits == 32;
+  if (bits < 2 || (bits > 8 && !dense) || rows < 1 || rows > GK_MAX_SIZE || cols < 1 || cols > GK_MAX_SIZE || group < 1 || group > cols ||
+      cols % group != 0 || (wide_scales != 0 && wide_scales != 1) || (dense && (group != cols || wide_scales))) {
     return GK_ESIZE;
   }
   memset(w, 0, sizeof *w);
@@ -52,11 +53,11 @@ int32_t gk_describe_weight(gk_weight *w, int32_t bits, int32_t rows, int32_t col
   w->cols = cols;
   w->group = group;
   w->wide_scales = wide_scales;
-  w->code_bits = bits <= 4 ? 4 : bits <= 8 ? 8 : 16;
-  w->run = bits == 16 ? cols : gk_run_length(group);
+  w->code_bits = bits <= 4 ? 4 : bits <= 8 ? 8 : bits;
+  w->run = dense ? cols : gk_run_length(group);
   w->runs = cols / w->run;
   w->run_steps = (w->run + gk_tile_cols(w) - 1) / gk_tile_cols(w);
-  w->scale_bytes = bits == 16 ? 0 : gk_round_up((int64_t)w->runs * GK_ROWS * (wide_scales ? 4 : 2), GK_ALIGN);
+  w->scale_bytes = dense ? 0 : gk_round_up((int64_t)w->runs * GK_ROWS * (wide_scales ? 4 : 2), GK_ALIGN);
   w->stride = w->scale_bytes + (int64_t)w->runs * w->run_steps * gk_tile_bytes(w);
   return 0;
 }
@@ -105,9 +106,9 @@ static void gk_put_scale(const gk_weight *w, uint8_t *scales, int64_t at, float 
   }
 }
 
-int32_t gk_pack16(const uint16_t *values, int32_t rows, int32_t cols, void *out, int64_t out_bytes) {
+int32_t gk_pack_dense(const void *values, int32_t bits, int32_t rows, int32_t cols, void *out, int64_t out_bytes) {
   gk_weight w;
-  int32_t error = gk_describe_weight(&w, 16, rows, cols, cols, 0);
+  int32_t error = bits < 16 ? GK_ESIZE : gk_describe_weight(&w, bits, rows, cols, cols, 0);
   if (error != 0) {
     return error;
   }
@@ -119,10 +120,16 @@ int32_t gk_pack16(const uint16_t *values, int32_t rows, int32_t cols, void *out,
   }
   memset(out, 0, (size_t)out_bytes);
   memcpy(out, &w, sizeof w);
+  const uint8_t *from = values;
   for (int64_t row = 0; row < rows; row++) {
     uint8_t *tiles = (uint8_t *)out + GK_ALIGN + row / GK_ROWS * w.stride;
+    const int64_t r = row % GK_ROWS;
     for (int64_t c = 0; c < cols; c++) {
-      memcpy(tiles + c / 4 * 128 + c % 4 / 2 * 64 + row % GK_ROWS * 4 + c % 2 * 2, values + row * cols + c, 2);
+      if (bits == 16) {
+        memcpy(tiles + c / 4 * 128 + c % 4 / 2 * 64 + r * 4 + c % 2 * 2, from + (row * cols + c) * 2, 2);
+      } else {
+        memcpy(tiles + c / 4 * 256 + c % 4 * 64 + r * 4, from + (row * cols + c) * 4, 4);
+      }
     }
   }
   return 0;

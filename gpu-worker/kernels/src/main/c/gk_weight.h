@@ -20,7 +20,8 @@
  * what pads a run or the rows is the code 0.
  *
  * A weight of 16 bits has bfloat16 numbers instead of codes, no scales, one run, and tiles of 4 columns and 128 bytes: byte pair
- * 2 r + j holds column j of row r, pair 32 + 2 r + j column 2 + j.
+ * 2 r + j holds column j of row r, pair 32 + 2 r + j column 2 + j. One of 32 bits has float32 numbers in tiles of 4 columns and 256
+ * bytes: number 16 j + r is column j of row r.
  */
 typedef struct {
   char magic[8];
@@ -30,7 +31,7 @@ typedef struct {
   int32_t cols;
   int32_t group;
   int32_t wide_scales;
-  int32_t code_bits; /* 4, 8 or 16 */
+  int32_t code_bits; /* 4 or 8; 16 or 32 for numbers instead of codes */
   int32_t run;       /* columns of a run, a divisor of group */
   int32_t runs;      /* cols / run */
   int32_t run_steps; /* tiles of a run */
@@ -42,7 +43,9 @@ _Static_assert(sizeof(gk_weight) <= GK_ALIGN, "header");
 
 static inline int64_t gk_blocks(const gk_weight *w) { return ((int64_t)w->rows + GK_ROWS - 1) / GK_ROWS; }
 
-static inline int64_t gk_tile_bytes(const gk_weight *w) { return w->code_bits == 4 ? 64 : 128; }
+static inline int gk_dense(const gk_weight *w) { return w->code_bits >= 16; }
+
+static inline int64_t gk_tile_bytes(const gk_weight *w) { return w->code_bits == 4 ? 64 : w->code_bits == 32 ? 256 : 128; }
 
 static inline int64_t gk_total_bytes(const gk_weight *w) { return GK_ALIGN + gk_blocks(w) * w->stride; }
 
@@ -51,7 +54,7 @@ static inline int gk_aligned(const void *p) { return p != NULL && (uintptr_t)p %
 static inline int64_t gk_round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* Columns of a tile. */
-static inline int32_t gk_tile_cols(const gk_weight *w) { return w->code_bits == 16 ? 4 : GK_STEP; }
+static inline int32_t gk_tile_cols(const gk_weight *w) { return gk_dense(w) ? 4 : GK_STEP; }
 
 /* Fills in the sizes; GK_ESIZE if they do not fit each other. */
 int32_t gk_describe_weight(gk_weight *w, int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales);

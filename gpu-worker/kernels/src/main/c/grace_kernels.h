@@ -54,7 +54,7 @@ void *gk_reserve(int64_t bytes);
 void gk_release(void *memory, int64_t bytes);
 
 /*
- * Bytes of a packed weight [rows, cols] of 2 to 8 or 16 bits, one scale for each `group` consecutive elements of a row.
+ * Bytes of a packed weight [rows, cols] of 2 to 8, 16 or 32 bits, one scale for each `group` consecutive elements of a row.
  * `wide_scales` is 0 if every scale is a bfloat16 number (2 bytes each), else 1 (4 bytes each).
  */
 int64_t gk_weight_bytes(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales);
@@ -68,9 +68,9 @@ int64_t gk_weight_bytes(int32_t bits, int32_t rows, int32_t cols, int32_t group,
 int32_t gk_pack(const int32_t *words, const float *scales, int32_t bits, int32_t rows, int32_t cols, int32_t group,
                 int32_t wide_scales, void *out, int64_t out_bytes);
 
-/* Packs bfloat16 numbers [rows, cols] for gk_matmul, which then multiplies them with float32 inputs as they are (the 16-bit
- * baseline); their gk_weight_bytes are those of 16 bits with one group per row. */
-int32_t gk_pack16(const uint16_t *values, int32_t rows, int32_t cols, void *out, int64_t out_bytes);
+/* Packs bfloat16 (16 bits) or float32 (32 bits) numbers [rows, cols] for gk_matmul, which then multiplies them with float32 inputs as
+ * they are; gk_weight_bytes of such a weight are those with one group per row. */
+int32_t gk_pack_dense(const void *values, int32_t bits, int32_t rows, int32_t cols, void *out, int64_t out_bytes);
 
 /* Bytes of scratch space that gk_matmul needs for `m` inputs. */
 int64_t gk_matmul_scratch(const void *weight, int64_t weight_bytes, int32_t m);

@@ -84,8 +84,7 @@ public final class KernelBench implements AutoCloseable {
   }
 
   /** A decoder with random weights. */
-  public PackedDecoder decoder(
-      DecoderShape shape, Layout layout, int group, PackedDecoder.Limits limits) {
+  public PackedDecoder decoder(DecoderShape shape, Layout layout, int group) {
     List<DecoderWeights.Layer> layers = new ArrayList<>();
     for (int i = 0; i < shape.layers(); i++) {
       int seed = 8 * i;
@@ -101,7 +100,7 @@ public final class KernelBench implements AutoCloseable {
               random(layout.bits(), shape.width(), shape.mlp(), group, seed + 3)));
     }
     Matrix head = random(layout.headBits(), shape.vocab(), shape.width(), group, 7);
-    return kernels.decoder(new DecoderWeights(shape, layers, ones(shape.width()), head), limits);
+    return kernels.decoder(new DecoderWeights(shape, layers, ones(shape.width()), head));
   }
 
   private static Matrix random(int bits, int rows, int cols, int group, int seed) {

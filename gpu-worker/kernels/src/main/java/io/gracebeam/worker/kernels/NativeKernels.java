@@ -15,7 +15,6 @@ public final class NativeKernels implements Kernels, AutoCloseable {
   private static final String WHERE = "matmul";
   private static final long ALIGN = 64;
   private static final int LOW_HALF = 0xffff;
-  private static final int DENSE_BITS = 16;
 
   private final NativeLibrary library;
   private final int isa;
@@ -51,10 +50,10 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     return NativeLibrary.isaName(isa) + ", " + threads + " thread(s)";
   }
 
-  /** Products with packed weights are those of all kernels. */
+  /** Products with packed weights are those of all kernels; decoders are these kernels' own. */
   @Override
   public String identity() {
-    return rest.identity();
+    return rest.identity() + ", native decoder";
   }
 
   @Override
@@ -116,45 +115,52 @@ public final class NativeKernels implements Kernels, AutoCloseable {
 
   /** The weight in tiles, in memory of the arena. */
   MemorySegment pack(Matrix matrix, Arena arena) {
-    int rows = matrix.rows();
-    int cols = matrix.cols();
     try (Arena source = Arena.ofConfined()) {
-      if (matrix instanceof Bf16Weight b) {
-        long bytes = library.weightBytes(DENSE_BITS, rows, cols, cols, false);
-        MemorySegment out = library.reserve(bytes, arena);
-        library.pack16(source.allocateFrom(ValueLayout.JAVA_SHORT, b.values()), rows, cols, out);
-        return out;
-      }
-      if (matrix instanceof RandomWeight r) {
-        long bytes = library.weightBytes(r.bits(), rows, cols, r.group(), false);
-        MemorySegment out = library.reserve(bytes, arena);
-        library.random(r.bits(), rows, cols, r.group(), r.seed(), out);
-        return out;
-      }
-      PackedWeight w = (PackedWeight) matrix;
-      boolean wide = wide(w.scales());
-      long bytes = library.weightBytes(w.bits(), rows, cols, w.groupSize(), wide);
-      MemorySegment out = library.reserve(bytes, arena);
-      library.pack(
-          source.allocateFrom(ValueLayout.JAVA_INT, w.words()),
-          source.allocateFrom(ValueLayout.JAVA_FLOAT, w.scales()),
-          w.bits(),
-          rows,
-          cols,
-          w.groupSize(),
-          wide,
-          out);
-      return out;
+      return switch (matrix) {
+        case Bf16Weight w ->
+            dense(w, source.allocateFrom(ValueLayout.JAVA_SHORT, w.values()), Short.SIZE, arena);
+        case FloatWeight w ->
+            dense(w, source.allocateFrom(ValueLayout.JAVA_FLOAT, w.values()), Float.SIZE, arena);
+        case RandomWeight w -> {
+          MemorySegment out = tiles(w, w.bits(), w.group(), false, arena);
+          library.random(w.bits(), w.rows(), w.cols(), w.group(), w.seed(), out);
+          yield out;
+        }
+        case PackedWeight w -> {
+          boolean wide = wide(w.scales());
+          MemorySegment out = tiles(w, w.bits(), w.groupSize(), wide, arena);
+          library.pack(
+              source.allocateFrom(ValueLayout.JAVA_INT, w.words()),
+              source.allocateFrom(ValueLayout.JAVA_FLOAT, w.scales()),
+              w.bits(),
+              w.rows(),
+              w.cols(),
+              w.groupSize(),
+              wide,
+              out);
+          yield out;
+        }
+      };
     }
   }
 
+  private MemorySegment dense(Matrix m, MemorySegment values, int bits, Arena arena) {
+    MemorySegment out = tiles(m, bits, m.cols(), false, arena);
+    library.packDense(values, bits, m.rows(), m.cols(), out);
+    return out;
+  }
+
+  private MemorySegment tiles(Matrix m, int bits, int group, boolean wide, Arena arena) {
+    return library.reserve(library.weightBytes(bits, m.rows(), m.cols(), group, wide), arena);
+  }
+
   /**
-   * A decoder on packed weights.
+   * A decoder on packed weights; the originals are not needed afterwards.
    *
    * @throws IllegalStateException if the system refuses the memory
    */
-  public PackedDecoder decoder(DecoderWeights weights, PackedDecoder.Limits limits) {
-    return new PackedDecoder(this, weights, limits);
+  public PackedDecoder decoder(DecoderWeights weights) {
+    return new PackedDecoder(this, weights);
   }
 
   MemorySegment newDecoder(MemorySegment config, List<MemorySegment> tensors) {

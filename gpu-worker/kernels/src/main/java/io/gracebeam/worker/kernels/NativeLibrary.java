@@ -41,7 +41,7 @@ final class NativeLibrary {
   private final MethodHandle pack;
   private final MethodHandle scratch;
   private final MethodHandle matmul;
-  private final MethodHandle pack16;
+  private final MethodHandle packDense;
   private final MethodHandle reserve;
   private final MethodHandle release;
   private final MethodHandle random;
@@ -83,7 +83,9 @@ final class NativeLibrary {
             ADDRESS,
             ADDRESS,
             JAVA_LONG);
-    this.pack16 = function("gk_pack16", JAVA_INT, ADDRESS, JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG);
+    this.packDense =
+        function(
+            "gk_pack_dense", JAVA_INT, ADDRESS, JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG);
     this.reserve = function("gk_reserve", ADDRESS, JAVA_LONG);
     this.release = procedure("gk_release", ADDRESS, JAVA_LONG);
     this.random =
@@ -223,8 +225,8 @@ final class NativeLibrary {
     checked(result);
   }
 
-  void pack16(MemorySegment values, int rows, int cols, MemorySegment out) {
-    checked((int) call(pack16, values, rows, cols, out, out.byteSize()));
+  void packDense(MemorySegment values, int bits, int rows, int cols, MemorySegment out) {
+    checked((int) call(packDense, values, bits, rows, cols, out, out.byteSize()));
   }
 
   void random(int bits, int rows, int cols, int group, long seed, MemorySegment out) {

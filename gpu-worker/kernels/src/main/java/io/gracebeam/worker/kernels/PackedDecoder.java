@@ -9,15 +9,15 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A decoder on packed weights in C: one call a token, with key/value caches of its own and all
- * memory reserved when it is made. Made by {@link NativeKernels#decoder}. Results depend neither on
- * the processor nor on threads nor on which rows are computed together.
+ * A decoder on packed weights in C. Made by {@link NativeKernels#decoder}; a {@link Session} of it
+ * decodes. Results depend neither on the processor nor on threads nor on which rows are computed
+ * together.
  */
 public final class PackedDecoder implements AutoCloseable {
   private static final String WHERE = "PackedDecoder";
 
   /**
-   * What a decoder has room for.
+   * What a session has room for.
    *
    * @param slots sequences with a cache of their own
    * @param positions of each
@@ -38,76 +38,32 @@ public final class PackedDecoder implements AutoCloseable {
 
   private final NativeKernels kernels;
   private final DecoderShape shape;
-  private final Limits limits;
   private final Arena arena = Arena.ofShared();
-  private final MemorySegment handle;
-  private final MemorySegment rows;
-  private final MemorySegment rope;
-  private final MemorySegment states;
-  private final MemorySegment logits;
-  private long weightBytes;
-  private boolean closed;
+  private final List<MemorySegment> tensors = new ArrayList<>();
 
-  PackedDecoder(NativeKernels kernels, DecoderWeights weights, Limits limits) {
+  PackedDecoder(NativeKernels kernels, DecoderWeights weights) {
     this.kernels = kernels;
     this.shape = weights.shape();
-    this.limits = limits;
     try {
-      List<MemorySegment> tensors = new ArrayList<>();
       for (DecoderWeights.Layer l : weights.layers()) {
-        tensors.add(vector(l.norm()));
-        tensors.add(matrix(l.qkv()));
-        tensors.add(l.bias() == null ? MemorySegment.NULL : vector(l.bias()));
-        tensors.add(matrix(l.out()));
-        tensors.add(vector(l.mlpNorm()));
-        tensors.add(matrix(l.gateUp()));
-        tensors.add(matrix(l.down()));
+        vector(l.norm());
+        tensors.add(kernels.pack(l.qkv(), arena));
+        vector(l.bias());
+        tensors.add(kernels.pack(l.out(), arena));
+        vector(l.mlpNorm());
+        tensors.add(kernels.pack(l.gateUp(), arena));
+        tensors.add(kernels.pack(l.down(), arena));
       }
-      tensors.add(vector(weights.norm()));
-      tensors.add(matrix(weights.head()));
-      this.handle = kernels.newDecoder(config(), tensors);
-      this.rows = arena.allocate(JAVA_INT, 2L * limits.rows());
-      this.rope = arena.allocate(JAVA_FLOAT, (long) limits.rows() * shape.headDim());
-      this.states = arena.allocate(JAVA_FLOAT, (long) limits.rows() * shape.width());
-      this.logits = arena.allocate(JAVA_FLOAT, (long) limits.rows() * shape.vocab());
+      vector(weights.norm());
+      tensors.add(kernels.pack(weights.head(), arena));
     } catch (RuntimeException | OutOfMemoryError e) {
       arena.close();
       throw e;
     }
   }
 
-  private MemorySegment vector(float[] v) {
-    MemorySegment s = arena.allocate(JAVA_FLOAT, v.length);
-    MemorySegment.copy(v, 0, s, JAVA_FLOAT, 0, v.length);
-    weightBytes += s.byteSize();
-    return s;
-  }
-
-  private MemorySegment matrix(Matrix m) {
-    MemorySegment s = kernels.pack(m, arena);
-    weightBytes += s.byteSize();
-    return s;
-  }
-
-  /** gk_config. */
-  private MemorySegment config() {
-    MemorySegment c = arena.allocate(12L * Integer.BYTES, Integer.BYTES);
-    int[] sizes = {
-      shape.layers(),
-      shape.width(),
-      shape.heads(),
-      shape.kvHeads(),
-      shape.headDim(),
-      shape.mlp(),
-      shape.vocab(),
-      limits.slots(),
-      limits.positions(),
-      limits.rows(),
-      limits.kvBits()
-    };
-    MemorySegment.copy(sizes, 0, c, JAVA_INT, 0, sizes.length);
-    c.setAtIndex(JAVA_FLOAT, sizes.length, shape.eps());
-    return c;
+  private void vector(float[] v) {
+    tensors.add(v == null ? MemorySegment.NULL : arena.allocateFrom(JAVA_FLOAT, v));
   }
 
   /** Sizes. */
@@ -117,79 +73,149 @@ public final class PackedDecoder implements AutoCloseable {
 
   /** Bytes of weights as they lie in memory. */
   public long weightBytes() {
-    return weightBytes;
-  }
-
-  /** Bytes of caches and scratch space. */
-  public synchronized long workBytes() {
-    rows(1);
-    return kernels.decoderBytes(handle);
+    return tensors.stream().mapToLong(MemorySegment::byteSize).sum();
   }
 
   /**
-   * Runs rows through all layers. Row i continues sequence slots[i] at positions[i] and sees that
-   * sequence up to there, rows of this call included; earlier positions must have been written.
+   * Room for some sequences; all its memory is reserved here.
    *
-   * @param rope cosines and sines of each row, [rows, 2, headDim / 2]
-   * @param x embeddings [rows, width]; becomes the states behind the last layer
+   * @throws IllegalStateException if the system refuses the memory
    */
-  public synchronized void forward(int[] slots, int[] positions, float[] rope, float[] x) {
-    int n = slots.length;
-    rows(n);
-    Checks.length(WHERE, "positions", positions.length, n);
-    Checks.length(WHERE, "rope", rope.length, n * shape.headDim());
-    Checks.length(WHERE, "x", x.length, n * shape.width());
-    Checks.finite(WHERE, "x", x, 0, x.length);
-    Checks.finite(WHERE, "rope", rope, 0, rope.length);
-    for (int i = 0; i < n; i++) {
-      if (slots[i] < 0 || slots[i] >= limits.slots()) {
-        throw Checks.error(
-            WHERE, "slots[%d] is %d, allowed are 0 to %d", i, slots[i], limits.slots() - 1);
+  public Session open(Limits limits) {
+    return new Session(limits);
+  }
+
+  /** Sequences that are decoded: their key/value caches, and space to compute in. */
+  public final class Session implements AutoCloseable {
+    private final Limits limits;
+    private final Arena own = Arena.ofShared();
+    private final MemorySegment handle;
+    private final MemorySegment rows;
+    private final MemorySegment rope;
+    private final MemorySegment states;
+    private final MemorySegment logits;
+    private boolean closed;
+
+    private Session(Limits limits) {
+      this.limits = limits;
+      try {
+        int n = limits.rows();
+        this.rows = own.allocate(JAVA_INT, 2L * n);
+        this.rope = own.allocate(JAVA_FLOAT, (long) n * shape.headDim());
+        this.states = own.allocate(JAVA_FLOAT, (long) n * shape.width());
+        this.logits = own.allocate(JAVA_FLOAT, (long) n * shape.vocab());
+        this.handle = kernels.newDecoder(config(), tensors);
+      } catch (RuntimeException | OutOfMemoryError e) {
+        own.close();
+        throw e;
       }
-      if (positions[i] < 0 || positions[i] >= limits.positions()) {
-        throw Checks.error(
-            WHERE,
-            "positions[%d] is %d, allowed are 0 to %d",
-            i,
-            positions[i],
-            limits.positions() - 1);
+    }
+
+    /** gk_config. */
+    private MemorySegment config() {
+      int[] sizes = {
+        shape.layers(),
+        shape.width(),
+        shape.heads(),
+        shape.kvHeads(),
+        shape.headDim(),
+        shape.mlp(),
+        shape.vocab(),
+        limits.slots(),
+        limits.positions(),
+        limits.rows(),
+        limits.kvBits()
+      };
+      MemorySegment c = own.allocate(JAVA_INT, sizes.length + 1L);
+      MemorySegment.copy(sizes, 0, c, JAVA_INT, 0, sizes.length);
+      c.setAtIndex(JAVA_FLOAT, sizes.length, shape.eps());
+      return c;
+    }
+
+    /** Sizes of the decoder. */
+    public DecoderShape shape() {
+      return shape;
+    }
+
+    /** Bytes of caches and scratch space. */
+    public synchronized long bytes() {
+      check(1);
+      return kernels.decoderBytes(handle);
+    }
+
+    /**
+     * Runs rows through all layers. Row i continues sequence slots[i] at positions[i] and sees that
+     * sequence up to there, rows of this call included; earlier positions must have been written.
+     *
+     * @param rope cosines and sines of each row, [rows, 2, headDim / 2]
+     * @param x embeddings [rows, width]; becomes the states behind the last layer
+     */
+    public synchronized void forward(int[] slots, int[] positions, float[] rope, float[] x) {
+      int n = slots.length;
+      check(n);
+      Checks.length(WHERE, "positions", positions.length, n);
+      Checks.length(WHERE, "rope", rope.length, n * shape.headDim());
+      Checks.length(WHERE, "x", x.length, n * shape.width());
+      Checks.finite(WHERE, "x", x, 0, x.length);
+      Checks.finite(WHERE, "rope", rope, 0, rope.length);
+      for (int i = 0; i < n; i++) {
+        inside("slots", i, slots[i], limits.slots());
+        inside("positions", i, positions[i], limits.positions());
+      }
+      MemorySegment.copy(slots, 0, rows, JAVA_INT, 0, n);
+      MemorySegment.copy(positions, 0, rows, JAVA_INT, (long) n * Integer.BYTES, n);
+      MemorySegment.copy(rope, 0, this.rope, JAVA_FLOAT, 0, rope.length);
+      MemorySegment.copy(x, 0, states, JAVA_FLOAT, 0, x.length);
+      MemorySegment second = rows.asSlice((long) n * Integer.BYTES);
+      kernels.forward(handle, n, rows, second, this.rope, states);
+      MemorySegment.copy(states, JAVA_FLOAT, 0, x, 0, x.length);
+    }
+
+    private static void inside(String name, int i, int value, int limit) {
+      if (value < 0 || value >= limit) {
+        throw Checks.error(WHERE, "%s[%d] is %d, allowed are 0 to %d", name, i, value, limit - 1);
       }
     }
-    MemorySegment.copy(slots, 0, rows, JAVA_INT, 0, n);
-    MemorySegment.copy(positions, 0, rows, JAVA_INT, (long) n * Integer.BYTES, n);
-    MemorySegment.copy(rope, 0, this.rope, JAVA_FLOAT, 0, rope.length);
-    MemorySegment.copy(x, 0, states, JAVA_FLOAT, 0, x.length);
-    kernels.forward(handle, n, rows, rows.asSlice((long) n * Integer.BYTES), this.rope, states);
-    MemorySegment.copy(states, JAVA_FLOAT, 0, x, 0, x.length);
-  }
 
-  /** Last norm and head of states [rows, width]: logits [rows, vocab]. */
-  public synchronized float[] logits(float[] x) {
-    int n = x.length / shape.width();
-    rows(n);
-    Checks.length(WHERE, "x", x.length, n * shape.width());
-    Checks.finite(WHERE, "x", x, 0, x.length);
-    MemorySegment.copy(x, 0, states, JAVA_FLOAT, 0, x.length);
-    kernels.logits(handle, n, states, logits);
-    float[] out = new float[n * shape.vocab()];
-    MemorySegment.copy(logits, JAVA_FLOAT, 0, out, 0, out.length);
-    return out;
-  }
-
-  private void rows(int n) {
-    if (closed) {
-      throw new IllegalStateException("the decoder is closed");
+    /** Last norm and head of states [rows, width]: logits [rows, vocab]. */
+    public synchronized float[] logits(float[] x) {
+      int n = x.length / shape.width();
+      check(n);
+      Checks.length(WHERE, "x", x.length, n * shape.width());
+      Checks.finite(WHERE, "x", x, 0, x.length);
+      MemorySegment.copy(x, 0, states, JAVA_FLOAT, 0, x.length);
+      kernels.logits(handle, n, states, logits);
+      float[] out = new float[n * shape.vocab()];
+      MemorySegment.copy(logits, JAVA_FLOAT, 0, out, 0, out.length);
+      return out;
     }
-    if (n < 1 || n > limits.rows()) {
-      throw Checks.error(WHERE, "there are %d rows, allowed are 1 to %d", n, limits.rows());
+
+    private void check(int n) {
+      if (closed) {
+        throw new IllegalStateException("the session is closed");
+      }
+      if (!arena.scope().isAlive()) {
+        throw new IllegalStateException("the decoder is closed");
+      }
+      if (n < 1 || n > limits.rows()) {
+        throw Checks.error(WHERE, "there are %d rows, allowed are 1 to %d", n, limits.rows());
+      }
+    }
+
+    @Override
+    public synchronized void close() {
+      if (!closed) {
+        closed = true;
+        kernels.freeDecoder(handle);
+        own.close();
+      }
     }
   }
 
+  /** Gives the weights back; no session may be computing, and none can afterwards. */
   @Override
-  public synchronized void close() {
-    if (!closed) {
-      closed = true;
-      kernels.freeDecoder(handle);
+  public void close() {
+    if (arena.scope().isAlive()) {
       arena.close();
     }
   }

@@ -72,6 +72,41 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     return pack(codes, LogScaleQuantizer.scales(theta), rows, cols, spec);
   }
 
+  /**
+   * Weights below each other, as one.
+   *
+   * @throws IllegalArgumentException if they differ in bits, group size or cols
+   */
+  public static PackedWeight stack(PackedWeight... parts) {
+    PackedWeight first = parts[0];
+    int rows = 0;
+    for (PackedWeight p : parts) {
+      if (p.bits != first.bits || p.groupSize != first.groupSize || p.cols != first.cols) {
+        throw Checks.error(
+            WHERE,
+            "%d bits, groups of %d and %d cols below %d bits, groups of %d and %d cols, allowed are equal ones",
+            p.bits,
+            p.groupSize,
+            p.cols,
+            first.bits,
+            first.groupSize,
+            first.cols);
+      }
+      rows = Math.addExact(rows, p.rows);
+    }
+    int[] words = new int[Checks.product(WHERE, rows, Packing.wordsPerRow(first.cols, first.bits))];
+    float[] scales = new float[Checks.product(WHERE, rows, first.cols / first.groupSize)];
+    int word = 0;
+    int scale = 0;
+    for (PackedWeight p : parts) {
+      System.arraycopy(p.words, 0, words, word, p.words.length);
+      System.arraycopy(p.scales, 0, scales, scale, p.scales.length);
+      word += p.words.length;
+      scale += p.scales.length;
+    }
+    return new PackedWeight(first.bits, first.groupSize, rows, first.cols, words, scales);
+  }
+
   /** Codes {@code [rows, cols]}. */
   public byte[] unpack() {
     return Packing.unpack(words, rows, cols, bits);

@@ -30,6 +30,9 @@ class PackedDecoderTest {
     for (int i = 0; i < w.length; i++) {
       w[i] /= (float) Math.sqrt(cols);
     }
+    if (bits == 32) {
+      return new FloatWeight(rows, cols, w);
+    }
     if (bits == 16) {
       short[] values = new short[w.length];
       for (int i = 0; i < w.length; i++) {
@@ -47,6 +50,9 @@ class PackedDecoderTest {
       float[] out = new float[w.rows() * w.cols()];
       new ScalarKernels().dequantize(w, out);
       return out;
+    }
+    if (m instanceof FloatWeight f) {
+      return f.values();
     }
     Bf16Weight b = (Bf16Weight) m;
     float[] out = new float[b.values().length];
@@ -98,7 +104,7 @@ class PackedDecoderTest {
   }
 
   /** Logits of every row of one sequence, computed in one call. */
-  private static float[] run(PackedDecoder d, int slot, float[] x) {
+  private static float[] run(PackedDecoder.Session d, int slot, float[] x) {
     int n = x.length / d.shape().width();
     int[] slots = new int[n];
     Arrays.fill(slots, slot);
@@ -114,7 +120,8 @@ class PackedDecoderTest {
     "4, 16, 16, false, 4, 2, 12",
     "4, 8, 8, true, 6, 1, 16",
     "3, 4, 16, true, 3, 3, 32",
-    "16, 16, 16, false, 4, 2, 20",
+    "16, 32, 16, false, 4, 2, 20",
+    "32, 16, 16, false, 4, 2, 20",
     "8, 8, 8, false, 2, 2, 4"
   })
   void logitsAreThoseOfPlainLoops(
@@ -127,8 +134,9 @@ class PackedDecoderTest {
     float[] first = null;
     for (int isa = 0; isa <= library.bestIsa(); isa++) {
       try (NativeKernels kernels = new NativeKernels(library, isa, 1 + isa, new ScalarKernels());
-          PackedDecoder d =
-              kernels.decoder(w, new PackedDecoder.Limits(2, POSITIONS, 24, kvBits))) {
+          PackedDecoder decoder = kernels.decoder(w);
+          PackedDecoder.Session d =
+              decoder.open(new PackedDecoder.Limits(2, POSITIONS, 24, kvBits))) {
         float[] logits = run(d, 1, x);
         for (int i = 0; i < logits.length; i++) {
           assertThat((double) logits[i])
@@ -137,8 +145,8 @@ class PackedDecoderTest {
         }
         first = first == null ? logits : first;
         assertThat(logits).as("instruction set %d", isa).isEqualTo(first);
-        assertThat(d.weightBytes()).isPositive();
-        assertThat(d.workBytes()).isPositive();
+        assertThat(decoder.weightBytes()).isPositive();
+        assertThat(d.bytes()).isPositive();
       }
     }
   }
@@ -153,7 +161,8 @@ class PackedDecoderTest {
     float[] b = QuantizerTest.random(new Random(2), 11 * width);
     try (NativeKernels kernels =
             new NativeKernels(library, library.bestIsa(), 2, new ScalarKernels());
-        PackedDecoder d = kernels.decoder(w, new PackedDecoder.Limits(3, POSITIONS, 32, 16))) {
+        PackedDecoder decoder = kernels.decoder(w);
+        PackedDecoder.Session d = decoder.open(new PackedDecoder.Limits(3, POSITIONS, 32, 16))) {
       float[] wholeA = run(d, 0, a);
       float[] wholeB = run(d, 2, b);
       // Both sequences again, in turn, in other slots: 5 rows of a, then always one of each.
@@ -180,7 +189,8 @@ class PackedDecoderTest {
     DecoderWeights w = weights(shape, 4, 4, false);
     NativeLibrary library = library();
     try (NativeKernels kernels = new NativeKernels(library, 0, 1, new ScalarKernels());
-        PackedDecoder d = kernels.decoder(w, new PackedDecoder.Limits(1, 4, 2, 8))) {
+        PackedDecoder decoder = kernels.decoder(w);
+        PackedDecoder.Session d = decoder.open(new PackedDecoder.Limits(1, 4, 2, 8))) {
       float[] x = new float[16];
       float[] rope = rope(new int[1], 8);
       assertThatThrownBy(() -> d.forward(new int[] {1}, new int[1], rope, x))
@@ -191,14 +201,13 @@ class PackedDecoderTest {
           .hasMessage("PackedDecoder: there are 3 rows, allowed are 1 to 2");
       assertThatThrownBy(() -> d.logits(new float[17])).hasMessageContaining("exactly 16");
       d.close();
-      assertThatThrownBy(() -> d.logits(x)).hasMessage("the decoder is closed");
-      assertThatThrownBy(d::workBytes).isInstanceOf(IllegalStateException.class);
+      assertThatThrownBy(() -> d.logits(x)).hasMessage("the session is closed");
+      assertThatThrownBy(d::bytes).isInstanceOf(IllegalStateException.class);
     }
     try (NativeKernels kernels = new NativeKernels(library, 0, 1, new ScalarKernels());
-        PackedDecoder d = kernels.decoder(w, new PackedDecoder.Limits(1, 4, 2, 8))) {
+        PackedDecoder decoder = kernels.decoder(w);
+        PackedDecoder.Session d = decoder.open(new PackedDecoder.Limits(1, 4, 2, 8))) {
       float[] x = new float[16];
-      kernels.close();
-      assertThatThrownBy(() -> d.logits(x)).hasMessage("the native kernels are closed");
       x[3] = Float.POSITIVE_INFINITY;
       assertThatThrownBy(() -> d.logits(x)).hasMessageContaining("x[3] is Infinity");
     }

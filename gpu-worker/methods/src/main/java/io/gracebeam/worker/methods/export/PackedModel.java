@@ -5,7 +5,11 @@ import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.kernels.DecoderShape;
+import io.gracebeam.worker.kernels.DecoderWeights;
+import io.gracebeam.worker.kernels.FloatWeight;
 import io.gracebeam.worker.kernels.KernelProvider;
+import io.gracebeam.worker.kernels.NativeKernels;
 import io.gracebeam.worker.kernels.PackedMatrix;
 import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
@@ -13,9 +17,12 @@ import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.function.Function;
 
 /**
  * Opens deployed folders: a pack-quantized one computes its decoder linears on the packed words, a
@@ -45,6 +52,10 @@ public final class PackedModel {
         });
     LlavaModel model = LlavaModel.create(engine, config, values);
     packed.forEach((name, w) -> model.setLinear(name, new Packed(w)));
+    if (KernelProvider.best() instanceof NativeKernels kernels
+        && packed.keySet().containsAll(model.quantizableWeights())) {
+      model.setPacked(kernels.decoder(weights(config, values, packed)));
+    }
     return model;
   }
 
@@ -82,20 +93,62 @@ public final class PackedModel {
     return out;
   }
 
-  /** A product with a packed weight, on the kernels of this process. */
+  /** The decoder's weights, with those that take the same input below each other. */
+  private static DecoderWeights weights(
+      LlavaConfig config, Map<String, float[]> values, Map<String, PackedWeight> packed) {
+    LlavaConfig.Text t = config.text();
+    DecoderShape shape =
+        new DecoderShape(
+            t.layers(),
+            t.width(),
+            t.heads(),
+            t.kvHeads(),
+            t.headDim(),
+            t.mlp(),
+            t.vocab(),
+            (float) t.eps());
+    String root = "language_model.model.";
+    List<DecoderWeights.Layer> layers = new ArrayList<>();
+    for (int i = 0; i < t.layers(); i++) {
+      String name = root + "layers." + i + ".";
+      Function<String, PackedWeight> w = part -> packed.get(name + part + "_proj.weight");
+      layers.add(
+          new DecoderWeights.Layer(
+              values.get(name + "input_layernorm.weight"),
+              PackedWeight.stack(
+                  w.apply("self_attn.q"), w.apply("self_attn.k"), w.apply("self_attn.v")),
+              null,
+              w.apply("self_attn.o"),
+              values.get(name + "post_attention_layernorm.weight"),
+              PackedWeight.stack(w.apply("mlp.gate"), w.apply("mlp.up")),
+              w.apply("mlp.down")));
+    }
+    String head = config.tied() ? root + "embed_tokens.weight" : "language_model.lm_head.weight";
+    return new DecoderWeights(
+        shape,
+        layers,
+        values.get(root + "norm.weight"),
+        new FloatWeight(t.vocab(), t.width(), values.get(head)));
+  }
+
+  /** A product with a packed weight, on the kernels of this process; packed at its first use. */
   private static final class Packed implements LlavaModel.Linear {
-    private final PackedMatrix matrix;
+    private final PackedWeight weight;
     private final int rows;
     private final int cols;
+    private PackedMatrix matrix;
 
     Packed(PackedWeight w) {
-      this.matrix = KernelProvider.best().open(w);
+      this.weight = w;
       this.rows = w.rows();
       this.cols = w.cols();
     }
 
     @Override
     public NDArray apply(NDArray x) {
+      if (matrix == null) {
+        matrix = KernelProvider.best().open(weight);
+      }
       float[] in = x.toFloatArray();
       int m = in.length / cols;
       float[] y = new float[m * rows];
@@ -107,7 +160,9 @@ public final class PackedModel {
 
     @Override
     public void close() {
-      matrix.close();
+      if (matrix != null) {
+        matrix.close();
+      }
     }
   }
 }

@@ -37,14 +37,26 @@ final class Decoder {
   /** Cosines and sines [B, 1, S, d] each. */
   record Rotary(NDArray cos, NDArray sin) {}
 
+  /** theta^(-2 i / headDim) for i below headDim / 2. */
+  float[] inverseFrequencies() {
+    int dim = config.text().headDim();
+    float[] inverse = new float[dim / 2];
+    for (int i = 0; i < inverse.length; i++) {
+      inverse[i] = (float) (1.0 / Math.pow(config.text().ropeTheta(), 2.0 * i / dim));
+    }
+    return inverse;
+  }
+
+  /** The table of token embeddings [vocab, width]. */
+  NDArray embeddings() {
+    return parameter.apply(MODEL + "embed_tokens.weight");
+  }
+
   /** Tables for the positions [B][S]; one row serves a whole batch. */
   Rotary rotary(int[][] positions) {
     int dim = config.text().headDim();
-    int half = dim / 2;
-    float[] inverse = new float[half];
-    for (int i = 0; i < half; i++) {
-      inverse[i] = (float) (1.0 / Math.pow(config.text().ropeTheta(), 2.0 * i / dim));
-    }
+    float[] inverse = inverseFrequencies();
+    int half = inverse.length;
     int length = positions[0].length;
     float[] cos = new float[positions.length * length * dim];
     float[] sin = new float[cos.length];
@@ -121,7 +133,7 @@ final class Decoder {
    * token -> [B, S, d].
    */
   NDArray embed(long[][] ids, NDArray visual) {
-    NDArray table = parameter.apply(MODEL + "embed_tokens.weight");
+    NDArray table = embeddings();
     int length = ids[0].length;
     long[] tokens = new long[ids.length * length];
     long[] source = new long[tokens.length];

@@ -1,8 +1,6 @@
 package io.gracebeam.worker.methods.model;
 
-import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
@@ -105,26 +103,21 @@ public final class Generator {
    */
   List<Generated> generate(float[] pixels, int[] imageOf, long[][] ids, int maxNewTokens) {
     int batch = ids.length;
-    int[] lengths = Arrays.stream(ids).mapToInt(row -> row.length).toArray();
-    int longest = Arrays.stream(lengths).max().orElseThrow();
-    long[][] padded = new long[batch][];
-    for (int b = 0; b < batch; b++) {
-      padded[b] = Arrays.copyOf(ids[b], longest);
-      Arrays.fill(padded[b], lengths[b], longest, padId());
-    }
     int[][] tokens = new int[batch][maxNewTokens];
     float[][] logProbs = new float[batch][maxNewTokens];
     int[] produced = new int[batch];
     boolean[] done = new boolean[batch];
-    try (NDManager manager = model.manager().newSubManager();
-        KvCache cache = new KvCache(manager, model.config().text().layers())) {
-      float[] logits = prefill(manager, cache, pixels, imageOf, padded, lengths);
+    try (Continuation continuation =
+        model.packed() == null
+            ? new EngineContinuation(model, padId())
+            : new PackedContinuation(model, maxNewTokens)) {
+      float[] logits = continuation.start(pixels, imageOf, ids);
       for (int step = 0; step < maxNewTokens; step++) {
         int[] next = pick(logits, tokens, logProbs, produced, done);
         if (next.length == 0 || step == maxNewTokens - 1) {
           break;
         }
-        logits = decode(cache, next, lengths, longest, step);
+        logits = continuation.next(next);
       }
     }
     List<Generated> out = new ArrayList<>();
@@ -136,80 +129,6 @@ public final class Generator {
     return out;
   }
 
-  private float[] prefill(
-      NDManager manager,
-      KvCache cache,
-      float[] pixels,
-      int[] imageOf,
-      long[][] ids,
-      int[] lengths) {
-    LlavaConfig config = model.config();
-    int unique = Arrays.stream(imageOf).max().orElseThrow() + 1;
-    int width = config.text().width();
-    int length = ids[0].length;
-    Decoder decoder = model.decoder();
-    try (NDScope scope = new NDScope()) {
-      scope.suppressNotUsedWarning();
-      NDArray images = EngineArrays.of(manager, pixels, pixelShape(unique));
-      model.checkPixels(images);
-      int n = config.imageTokens();
-      long[] which = new long[imageOf.length * n];
-      Arrays.setAll(which, i -> (long) imageOf[i / n] * n + i % n);
-      NDArray visual = Ops.scoped(() -> Ops.rows(model.manager(), model.visualRows(images), which));
-      model.checkIds(
-          images.get(new ai.djl.ndarray.index.NDIndex("0:1")).repeat(0, ids.length), ids);
-      int[][] positions = new int[ids.length][length];
-      for (int[] row : positions) {
-        Arrays.setAll(row, i -> i);
-      }
-      Decoder.Rotary rotary = decoder.rotary(positions);
-      NDArray mask = decoder.causalMask(length);
-      long[] last = new long[ids.length];
-      Arrays.setAll(last, b -> (long) b * length + lengths[b] - 1);
-      NDArray x = Ops.scoped(() -> decoder.embed(ids, visual));
-      return finish(x, rotary, mask, cache, last, width);
-    }
-  }
-
-  private float[] decode(KvCache cache, int[] next, int[] lengths, int longest, int step) {
-    Decoder decoder = model.decoder();
-    int batch = next.length;
-    int keys = longest + step + 1;
-    try (NDScope scope = new NDScope()) {
-      scope.suppressNotUsedWarning();
-      long[][] ids = new long[batch][1];
-      int[][] positions = new int[batch][1];
-      long[] last = new long[batch];
-      float[] mask = new float[batch * keys];
-      for (int b = 0; b < batch; b++) {
-        ids[b][0] = next[b];
-        positions[b][0] = lengths[b] + step;
-        last[b] = b;
-        Arrays.fill(mask, b * keys + lengths[b], b * keys + longest, Decoder.MASKED);
-      }
-      NDArray maskArray =
-          EngineArrays.of(model.manager(), mask, new Shape(batch, 1, 1, 1, keys), model.compute());
-      NDArray x = Ops.scoped(() -> decoder.embed(ids, null));
-      return finish(
-          x, decoder.rotary(positions), maskArray, cache, last, model.config().text().width());
-    }
-  }
-
-  private float[] finish(
-      NDArray start, Decoder.Rotary rotary, NDArray mask, KvCache cache, long[] rows, int width) {
-    NDArray x = start;
-    for (int i = 0; i < model.config().text().layers(); i++) {
-      NDArray in = x;
-      int layer = i;
-      x = Ops.scoped(() -> model.decoder().block(in, layer, rotary, mask, cache));
-      in.close();
-    }
-    NDArray last = x;
-    return Ops.scoped(
-            () -> model.decoder().head(Ops.rows(model.manager(), last.reshape(-1, width), rows)))
-        .toFloatArray();
-  }
-
   /** Records the best token of every unfinished row; empty when all are finished. */
   private int[] pick(
       float[] logits, int[][] tokens, float[][] logProbs, int[] produced, boolean[] done) {
@@ -218,7 +137,7 @@ public final class Generator {
     boolean any = false;
     for (int b = 0; b < done.length; b++) {
       if (done[b]) {
-        next[b] = padId();
+        next[b] = Continuation.NONE;
         continue;
       }
       int best = 0;
@@ -227,10 +146,10 @@ public final class Generator {
           best = i;
         }
       }
-      next[b] = best;
       tokens[b][produced[b]] = best;
       logProbs[b][produced[b]++] = (float) logProb(logits, b * vocab, vocab, best);
       done[b] = best == model.config().eosToken();
+      next[b] = done[b] ? Continuation.NONE : best;
       any |= !done[b];
     }
     return any ? next : new int[0];

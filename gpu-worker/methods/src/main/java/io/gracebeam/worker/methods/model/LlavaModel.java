@@ -8,6 +8,7 @@ import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
@@ -59,6 +60,7 @@ public final class LlavaModel implements AutoCloseable {
   private final Map<String, NDArray> parameters = new LinkedHashMap<>();
   private final Map<String, float[]> masters = new HashMap<>();
   private final Map<String, Linear> linears = new HashMap<>();
+  private PackedDecoder packed;
   private final VisionTower tower;
   private final Decoder decoder;
 
@@ -228,6 +230,22 @@ public final class LlavaModel implements AutoCloseable {
   }
 
   /**
+   * Lets generation run on a packed decoder, which is closed when it is replaced or the model is
+   * closed; null for the engine.
+   */
+  public void setPacked(PackedDecoder decoder) {
+    if (packed != null) {
+      packed.close();
+    }
+    packed = decoder;
+  }
+
+  /** What generation runs on; null for the engine. */
+  PackedDecoder packed() {
+    return packed;
+  }
+
+  /**
    * One pass.
    *
    * @param pixels [B, 3, H, W], one image per example; null if no example has one
@@ -288,6 +306,7 @@ public final class LlavaModel implements AutoCloseable {
   public void close() {
     linears.values().forEach(Linear::close);
     linears.clear();
+    setPacked(null);
     manager.close();
   }
 
@@ -334,21 +353,26 @@ public final class LlavaModel implements AutoCloseable {
         throw GraceException.bug(
             "example %d has %d ids and example 0 has %d; pad them", b, ids[b].length, length);
       }
-      int placeholders = 0;
-      for (long id : ids[b]) {
-        if (id < 0 || id >= config.vocab()) {
-          throw GraceException.data(
-              "example %d holds token %d; the vocabulary has %d", b, id, config.vocab());
-        }
-        placeholders += id == config.imageToken() ? 1 : 0;
-      }
-      int expected = pixels == null ? 0 : config.imageTokens();
-      if (placeholders != expected) {
-        throw GraceException.data(
-            "example %d has %d image tokens but its image gives %d", b, placeholders, expected);
-      }
+      checkTokens(b, ids[b], pixels != null);
     }
     return length;
+  }
+
+  /** Ids are in the vocabulary, and one example's placeholders as many as its image gives. */
+  void checkTokens(int example, long[] ids, boolean image) {
+    int placeholders = 0;
+    for (long id : ids) {
+      if (id < 0 || id >= config.vocab()) {
+        throw GraceException.data(
+            "example %d holds token %d; the vocabulary has %d", example, id, config.vocab());
+      }
+      placeholders += id == config.imageToken() ? 1 : 0;
+    }
+    int expected = image ? config.imageTokens() : 0;
+    if (placeholders != expected) {
+      throw GraceException.data(
+          "example %d has %d image tokens but its image gives %d", example, placeholders, expected);
+    }
   }
 
   private Forward decode(long[][] ids, NDArray visual, long[] wanted) {

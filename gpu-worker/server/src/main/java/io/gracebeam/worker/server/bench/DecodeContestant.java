@@ -34,20 +34,21 @@ final class DecodeContestant {
         new PackedDecoder.Limits(1, prompt + tokens, chunk, layout.kvBits());
     int group = shape.mlp() % 128 == 0 ? 128 : 32;
     try (KernelBench bench = new KernelBench(Integer.parseInt(args[4]));
-        PackedDecoder decoder = bench.decoder(shape, layout, group, limits);
+        PackedDecoder decoder = bench.decoder(shape, layout, group);
+        PackedDecoder.Session session = decoder.open(limits);
         BufferedReader in =
             new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
-      System.out.printf("bytes %d %d%n", decoder.weightBytes(), decoder.workBytes());
+      System.out.printf("bytes %d %d%n", decoder.weightBytes(), session.bytes());
       System.out.flush();
       while (in.readLine() != null) {
         long start = System.nanoTime();
         for (int at = 0; at < prompt; at += chunk) {
-          rows(decoder, at, Math.min(chunk, prompt - at));
+          rows(session, at, Math.min(chunk, prompt - at));
         }
         long filled = System.nanoTime();
         float sum = 0;
         for (int t = 0; t < tokens; t++) {
-          sum += decoder.logits(rows(decoder, prompt + t, 1))[0];
+          sum += session.logits(rows(session, prompt + t, 1))[0];
         }
         System.out.printf(
             "seconds %.6f %.6f %s resident %d%n",
@@ -60,8 +61,8 @@ final class DecodeContestant {
     }
   }
 
-  private static float[] rows(PackedDecoder decoder, int at, int n) {
-    DecoderShape shape = decoder.shape();
+  private static float[] rows(PackedDecoder.Session session, int at, int n) {
+    DecoderShape shape = session.shape();
     int[] positions = new int[n];
     Arrays.setAll(positions, i -> at + i);
     float[] x = new float[n * shape.width()];
@@ -77,7 +78,7 @@ final class DecodeContestant {
         rope[i * 2 * half + half + k] = (float) Math.sin(angle);
       }
     }
-    decoder.forward(new int[n], positions, rope, x);
+    session.forward(new int[n], positions, rope, x);
     return x;
   }
 

@@ -1,0 +1,162 @@
+package io.gracebeam.worker.methods.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.types.Shape;
+import io.gracebeam.worker.engine.EngineArrays;
+import io.gracebeam.worker.kernels.PackedDecoder;
+import java.util.Arrays;
+
+/**
+ * A continuation on a packed decoder: the engine gives image rows and token embeddings, all else is
+ * native. Nothing is padded, and finished sequences cost nothing.
+ */
+final class PackedContinuation implements Continuation {
+  private static final int MAX_ROWS = 512;
+  private static final int KV_BITS = 16;
+
+  private final LlavaModel model;
+  private final int newTokens;
+  private PackedDecoder.Session session;
+  private int rows;
+  private int[] lengths;
+
+  PackedContinuation(LlavaModel model, int newTokens) {
+    this.model = model;
+    this.newTokens = newTokens;
+  }
+
+  @Override
+  public float[] start(float[] pixels, int[] imageOf, long[][] ids) {
+    lengths = Arrays.stream(ids).mapToInt(row -> row.length).toArray();
+    int longest = Arrays.stream(lengths).max().orElseThrow();
+    int all = Arrays.stream(lengths).sum();
+    for (int b = 0; b < ids.length; b++) {
+      model.checkTokens(b, ids[b], true);
+    }
+    rows = Math.min(MAX_ROWS, Math.max(all, ids.length));
+    session =
+        model
+            .packed()
+            .open(new PackedDecoder.Limits(ids.length, longest + newTokens, rows, KV_BITS));
+    int width = model.config().text().width();
+    float[] x = embeddings(pixels, imageOf, ids, all);
+    int[] slots = new int[all];
+    int[] positions = new int[all];
+    int[] last = new int[ids.length];
+    int at = 0;
+    for (int b = 0; b < ids.length; b++) {
+      for (int p = 0; p < lengths[b]; p++, at++) {
+        slots[at] = b;
+        positions[at] = p;
+      }
+      last[b] = at - 1;
+    }
+    forward(slots, positions, x);
+    float[] states = new float[ids.length * width];
+    for (int b = 0; b < ids.length; b++) {
+      System.arraycopy(x, last[b] * width, states, b * width, width);
+    }
+    return logits(states);
+  }
+
+  @Override
+  public float[] next(int[] tokens) {
+    int[] alive =
+        java.util.stream.IntStream.range(0, tokens.length).filter(b -> tokens[b] != NONE).toArray();
+    long[] ids = Arrays.stream(alive).mapToLong(b -> tokens[b]).toArray();
+    int[] positions = Arrays.stream(alive).map(b -> lengths[b]++).toArray();
+    float[] x;
+    try (NDScope scope = new NDScope()) {
+      scope.suppressNotUsedWarning();
+      x = floats(Ops.rows(model.manager(), model.decoder().embeddings(), ids));
+    }
+    forward(alive, positions, x);
+    float[] own = logits(x);
+    int vocab = model.config().vocab();
+    float[] out = new float[tokens.length * vocab];
+    for (int i = 0; i < alive.length; i++) {
+      System.arraycopy(own, i * vocab, out, alive[i] * vocab, vocab);
+    }
+    return out;
+  }
+
+  /** Embeddings [rows, width] of all prompts, one behind the other. */
+  private float[] embeddings(float[] pixels, int[] imageOf, long[][] ids, int all) {
+    LlavaConfig config = model.config();
+    int width = config.text().width();
+    int n = config.imageTokens();
+    int size = config.vision().imageSize();
+    int unique = Arrays.stream(imageOf).max().orElseThrow() + 1;
+    try (NDManager manager = model.manager().newSubManager();
+        NDScope scope = new NDScope()) {
+      scope.suppressNotUsedWarning();
+      NDArray images = EngineArrays.of(manager, pixels, new Shape(unique, 3, size, size));
+      model.checkPixels(images);
+      float[] visual = floats(Ops.scoped(() -> model.visualRows(images)));
+      long[] flat = Arrays.stream(ids).flatMapToLong(Arrays::stream).toArray();
+      float[] x = floats(Ops.rows(model.manager(), model.decoder().embeddings(), flat));
+      int at = 0;
+      for (int b = 0; b < ids.length; b++) {
+        int image = 0;
+        for (int p = 0; p < ids[b].length; p++, at++) {
+          if (ids[b][p] == config.imageToken()) {
+            System.arraycopy(visual, (imageOf[b] * n + image++) * width, x, at * width, width);
+          }
+        }
+      }
+      return x;
+    }
+  }
+
+  private static float[] floats(NDArray array) {
+    return EngineArrays.cast(array, ai.djl.ndarray.types.DataType.FLOAT32).toFloatArray();
+  }
+
+  private void forward(int[] slots, int[] positions, float[] x) {
+    int width = model.config().text().width();
+    for (int from = 0; from < slots.length; from += rows) {
+      int to = Math.min(slots.length, from + rows);
+      int[] at = Arrays.copyOfRange(positions, from, to);
+      float[] part = Arrays.copyOfRange(x, from * width, to * width);
+      session.forward(Arrays.copyOfRange(slots, from, to), at, rope(at), part);
+      System.arraycopy(part, 0, x, from * width, part.length);
+    }
+  }
+
+  private float[] logits(float[] states) {
+    int width = model.config().text().width();
+    int vocab = model.config().vocab();
+    int count = states.length / width;
+    float[] out = new float[count * vocab];
+    for (int from = 0; from < count; from += rows) {
+      int to = Math.min(count, from + rows);
+      float[] part = session.logits(Arrays.copyOfRange(states, from * width, to * width));
+      System.arraycopy(part, 0, out, from * vocab, part.length);
+    }
+    return out;
+  }
+
+  /** Cosines and sines [rows, 2, headDim / 2]. */
+  private float[] rope(int[] positions) {
+    int dim = model.config().text().headDim();
+    float[] inverse = model.decoder().inverseFrequencies();
+    float[] out = new float[positions.length * dim];
+    for (int i = 0; i < positions.length; i++) {
+      for (int k = 0; k < inverse.length; k++) {
+        float angle = positions[i] * inverse[k];
+        out[i * dim + k] = (float) Math.cos(angle);
+        out[i * dim + inverse.length + k] = (float) Math.sin(angle);
+      }
+    }
+    return out;
+  }
+
+  @Override
+  public void close() {
+    if (session != null) {
+      session.close();
+    }
+  }
+}
