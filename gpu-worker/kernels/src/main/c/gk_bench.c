@@ -1,11 +1,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "gk_pool.h"
+#include "gk_product.h"
 #include "gk_vector.h"
-#include "gk_weight.h"
-
-#define GK_READ_AHEAD 3072
 
 static uint64_t gk_next(uint64_t *state) {
   *state ^= *state << 13;
@@ -63,7 +60,7 @@ GK_CLONES static void gk_read_part(void *context, int32_t part, int32_t parts) {
   for (int64_t at = from; at + 256 <= to; at += 256) {
     for (int k = 0; k < 4; k++) {
       gk_ints v;
-      __builtin_prefetch(r->memory + at + 64 * k + GK_READ_AHEAD, 0, 2);
+      __builtin_prefetch(r->memory + at + 64 * k + GK_AHEAD, 0, 2);
       memcpy(&v, r->memory + at + 64 * k, sizeof v);
       sums[k] += v;
     }

@@ -36,7 +36,7 @@ GK_TARGET(GK_AVX2_ISA) GK_INLINE void gk_dense_half_avx2(const gk_product *p, in
   __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
   for (int32_t s = 0; s < w->run_steps; s++, tiles += wide ? 256 : 128, x += 4) {
     __m256 v[4];
-    for (int k = 0; k < 2; k++) {
+    GK_EACH(k, 2) {
       if (wide) {
         v[2 * k] = _mm256_load_ps((const float *)(tiles + 128 * k));
         v[2 * k + 1] = _mm256_load_ps((const float *)(tiles + 128 * k + 64));
@@ -46,7 +46,7 @@ GK_TARGET(GK_AVX2_ISA) GK_INLINE void gk_dense_half_avx2(const gk_product *p, in
         v[2 * k + 1] = _mm256_castsi256_ps(_mm256_and_si256(both, upper));
       }
     }
-    for (int k = 0; k < 4; k++) {
+    GK_EACH(k, 4) {
       sums[k] = _mm256_fmadd_ps(v[k], _mm256_set1_ps(x[k]), sums[k]);
     }
   }
@@ -75,13 +75,13 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_dense_tile_vnni(const gk_product *p, in
   const int64_t cols = gk_padded_cols(w);
   const float *x = p->input.values + from * cols;
   const __m512i upper = _mm512_set1_epi32((int32_t)0xffff0000u);
-  __m512 sums[M][4];
-  for (int i = 0; i < M; i++) {
+  __m512 sums[GK_TOGETHER][4];
+  GK_EACH(i, M) {
     sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = _mm512_setzero_ps();
   }
   for (int32_t s = 0; s < w->run_steps; s++, tiles += wide ? 256 : 128, x += 4) {
     __m512 v[4];
-    for (int k = 0; k < 2; k++) {
+    GK_EACH(k, 2) {
       if (wide) {
         _mm_prefetch((const char *)tiles + 128 * k + GK_AHEAD, _MM_HINT_T1);
         _mm_prefetch((const char *)tiles + 128 * k + GK_AHEAD + 64, _MM_HINT_T1);
@@ -94,8 +94,8 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_dense_tile_vnni(const gk_product *p, in
         v[2 * k + 1] = _mm512_castsi512_ps(_mm512_and_si512(both, upper));
       }
     }
-    for (int i = 0; i < M; i++) {
-      for (int k = 0; k < 4; k++) {
+    GK_EACH(i, M) {
+      GK_EACH(k, 4) {
         sums[i][k] = _mm512_fmadd_ps(v[k], _mm512_set1_ps(x[i * cols + k]), sums[i][k]);
       }
     }
@@ -103,7 +103,7 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_dense_tile_vnni(const gk_product *p, in
   const int64_t first_row = block * GK_ROWS;
   const int64_t left = w->rows - first_row;
   const __mmask16 present = left >= GK_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
-  for (int i = 0; i < M; i++) {
+  GK_EACH(i, M) {
     const __m512 sum = _mm512_add_ps(_mm512_add_ps(sums[i][0], sums[i][1]), _mm512_add_ps(sums[i][2], sums[i][3]));
     _mm512_mask_storeu_ps(p->y + (int64_t)(from + i) * w->rows + first_row, present, sum);
   }

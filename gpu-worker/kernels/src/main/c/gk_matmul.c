@@ -168,13 +168,13 @@ GK_TARGET(GK_AVX2_ISA) GK_INLINE void gk_half_avx2(const gk_product *p, int64_t 
   const uint8_t *codes = scales + w->scale_bytes + 32 * half;
   const int8_t *x = p->input.codes + from * gk_codes_per_row(w);
   const __m256i mask = bytes ? _mm256_set1_epi16(255) : _mm256_set1_epi16(15);
-  __m256 sums[M];
-  for (int i = 0; i < M; i++) {
+  __m256 sums[GK_TOGETHER];
+  GK_EACH(i, M) {
     sums[i] = _mm256_setzero_ps();
   }
   for (int32_t run = 0; run < w->runs; run++) {
-    __m256i dots[M];
-    for (int i = 0; i < M; i++) {
+    __m256i dots[GK_TOGETHER];
+    GK_EACH(i, M) {
       dots[i] = _mm256_set1_epi32(p->input.centre[(int64_t)(from + i) * w->runs + run]);
     }
     for (int32_t s = 0; s < w->run_steps; s++) {
@@ -193,9 +193,9 @@ GK_TARGET(GK_AVX2_ISA) GK_INLINE void gk_half_avx2(const gk_product *p, int64_t 
         c[2] = _mm256_and_si256(_mm256_srli_epi16(v, 8), mask);
         c[3] = _mm256_srli_epi16(v, 12);
       }
-      for (int i = 0; i < M; i++) {
+      GK_EACH(i, M) {
         const int8_t *at = x + i * gk_codes_per_row(w) + tile * 16;
-        for (int j = 0; j < 4; j++) {
+        GK_EACH(j, 4) {
           int32_t pair;
           memcpy(&pair, at + 4 * j, 4);
           dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(c[j], _mm256_set1_epi32(pair)));
@@ -209,13 +209,13 @@ GK_TARGET(GK_AVX2_ISA) GK_INLINE void gk_half_avx2(const gk_product *p, int64_t 
     } else {
       scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)own)), 16));
     }
-    for (int i = 0; i < M; i++) {
+    GK_EACH(i, M) {
       const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(p->input.scales[(int64_t)(from + i) * w->runs + run]));
       sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[i]), both, sums[i]);
     }
   }
   const int64_t first = block * GK_ROWS + 8 * half;
-  for (int i = 0; i < M; i++) {
+  GK_EACH(i, M) {
     float out[8];
     _mm256_storeu_ps(out, sums[i]);
     const int64_t n = w->rows - first < 8 ? w->rows - first : 8;
@@ -252,6 +252,16 @@ GK_TARGET(GK_AVX2_ISA) static void gk_block_avx2(const gk_product *p, int64_t bl
   }
 }
 
+typedef struct {
+  int8_t bytes[4];
+} gk_four;
+
+/* sum + codes * four bytes of an input, the same in every lane. The compiler's own function copies sums between registers. */
+GK_TARGET(GK_VNNI_ISA) GK_INLINE __m512i gk_dot(__m512i sum, __m512i codes, const int8_t *x) {
+  __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(codes), "m"(*(const gk_four *)x));
+  return sum;
+}
+
 /* Sixteen rows by M inputs. */
 GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t block, int32_t from, const int M, const int wide,
                                                    const int bytes) {
@@ -264,46 +274,40 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
   const int32_t *centre = p->input.centre + (int64_t)from * w->runs;
   const int32_t runs = w->runs;
   const int32_t steps = w->run_steps;
+  const int32_t tile = bytes ? 128 : 64;
   const __m512i mask = _mm512_set1_epi8(15);
-  __m512 sums[M];
-  for (int i = 0; i < M; i++) {
+  __m512 sums[GK_TOGETHER];
+  GK_EACH(i, M) {
     sums[i] = _mm512_setzero_ps();
   }
   for (int32_t run = 0; run < runs; run++) {
     /* Few inputs have two chains for each plane: one would wait for the multiplier. */
-    __m512i high[M][2];
-    __m512i low[M][2];
-    for (int i = 0; i < M; i++) {
+    __m512i high[GK_TOGETHER][2];
+    __m512i low[GK_TOGETHER][2];
+    GK_EACH(i, M) {
       high[i][0] = high[i][1] = low[i][1] = _mm512_setzero_si512();
       low[i][0] = _mm512_set1_epi32(centre[(int64_t)i * runs + run]);
     }
-    for (int32_t s = 0; s < steps; s++) {
+    for (int32_t s = 0; s < steps; s++, codes += tile, x += GK_STEP) {
       _mm_prefetch((const char *)codes + GK_AHEAD, _MM_HINT_T1);
-      const __m512i v = _mm512_load_si512(codes);
-      __m512i first;
+      __m512i first = _mm512_load_si512(codes);
       __m512i second;
       if (bytes) {
         _mm_prefetch((const char *)codes + GK_AHEAD + 64, _MM_HINT_T1);
-        first = v;
         second = _mm512_load_si512(codes + 64);
-        codes += 128;
       } else {
-        first = _mm512_and_si512(v, mask);
-        second = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
-        codes += 64;
+        second = _mm512_and_si512(_mm512_srli_epi16(first, 4), mask);
+        first = _mm512_and_si512(first, mask);
       }
-      for (int i = 0; i < M; i++) {
-        int32_t h[2];
-        int32_t l[2];
-        memcpy(h, x + i * row, sizeof h);
-        memcpy(l, x + i * row + row / 2, sizeof l);
-        high[i][0] = _mm512_dpbusd_epi32(high[i][0], first, _mm512_set1_epi32(h[0]));
-        low[i][0] = _mm512_dpbusd_epi32(low[i][0], first, _mm512_set1_epi32(l[0]));
-        const int other = M <= 4;
-        high[i][other] = _mm512_dpbusd_epi32(high[i][other], second, _mm512_set1_epi32(h[1]));
-        low[i][other] = _mm512_dpbusd_epi32(low[i][other], second, _mm512_set1_epi32(l[1]));
+      const int other = M <= 4;
+      GK_EACH(i, M) {
+        const int8_t *high_x = x + i * row;
+        const int8_t *low_x = high_x + row / 2;
+        high[i][0] = gk_dot(high[i][0], first, high_x);
+        low[i][0] = gk_dot(low[i][0], first, low_x);
+        high[i][other] = gk_dot(high[i][other], second, high_x + 4);
+        low[i][other] = gk_dot(low[i][other], second, low_x + 4);
       }
-      x += GK_STEP;
     }
     __m512 scale;
     if (wide) {
@@ -313,7 +317,7 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
       scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)scales)), 16));
       scales += 32;
     }
-    for (int i = 0; i < M; i++) {
+    GK_EACH(i, M) {
       const __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(_mm512_add_epi32(high[i][0], high[i][1]), 8),
                                            _mm512_add_epi32(low[i][0], low[i][1]));
       const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[(int64_t)i * runs + run]));
@@ -323,7 +327,7 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
   const int64_t first_row = block * GK_ROWS;
   const int64_t left = w->rows - first_row;
   const __mmask16 present = left >= GK_ROWS ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
-  for (int i = 0; i < M; i++) {
+  GK_EACH(i, M) {
     _mm512_mask_storeu_ps(p->y + (int64_t)(from + i) * w->rows + first_row, present, sums[i]);
   }
 }

@@ -5,7 +5,10 @@
 #include "gk_pool.h"
 #include "gk_weight.h"
 
-#define GK_AHEAD 3072 /* bytes that weights are fetched ahead */
+#define GK_AHEAD 12288 /* bytes that weights are fetched ahead */
+#define GK_TOGETHER 8 /* most inputs that a body takes at once */
+/* A loop that is unrolled, over arrays of a constant size: only such arrays live in registers. */
+#define GK_EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
 #define GK_TARGET(isa) __attribute__((target(isa)))
 #define GK_INLINE static inline __attribute__((always_inline))
 #define GK_AVX2_ISA "avx2,fma"
