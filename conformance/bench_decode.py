@@ -19,6 +19,7 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -261,6 +262,8 @@ class Server:
 
 
 def run(a):
+    """Measures all formats, side by side."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the folder goes then too
     servers = []
     with tempfile.TemporaryDirectory(prefix="bench-decode-") as folder:
         try:

@@ -34,7 +34,8 @@ def test_refuses_options(arguments):
 
 
 @pytest.mark.parametrize("kind", bench_decode.FORMATS)
-def test_file(kind, tmp_path):
+def test_file(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_decode, "CHUNK_ROWS", 100)
     shape, file = bench_decode.shape_of(SHAPE), tmp_path / "model.gguf"
     bench_decode.write(shape, kind, str(file))
     tensors = {t.name: t for t in gguf.GGUFReader(file).tensors}

@@ -41,11 +41,16 @@ final class DecodePeers implements AutoCloseable {
   private static final String SCRIPT = "bench_decode.py";
 
   private final Path folder;
+
+  /** Removes the folder where the bench is interrupted: it may hold 20 GB. */
+  private final Thread interrupted = new Thread(this::removeQuietly);
+
   private final String shape;
 
   /** Makes the folder. */
   DecodePeers(DecoderShape s) throws IOException {
     this.folder = Files.createTempDirectory("grace-bench-decode");
+    Runtime.getRuntime().addShutdownHook(interrupted);
     this.shape =
         IntStream.of(s.layers(), s.width(), s.heads(), s.kvHeads(), s.headDim(), s.mlp(), s.vocab())
             .mapToObj(Integer::toString)
@@ -71,6 +76,7 @@ final class DecodePeers implements AutoCloseable {
   DecodeRunner runner(Peer peer, int threads, int prompt, int tokens)
       throws IOException, InterruptedException {
     Path file = file(peer);
+    System.err.printf("writing random weights of %s%n", peer.name());
     write(peer, file);
     List<String> serve =
         Contestants.scriptIn(
@@ -117,6 +123,23 @@ final class DecodePeers implements AutoCloseable {
   /** Removes the weights. */
   @Override
   public void close() throws IOException {
+    try {
+      Runtime.getRuntime().removeShutdownHook(interrupted);
+    } catch (IllegalStateException e) {
+      return; // The program ends already: the hook removes them.
+    }
+    remove();
+  }
+
+  private void removeQuietly() {
+    try {
+      remove();
+    } catch (IOException e) {
+      System.err.printf("%s could not be removed: %s%n", folder, e);
+    }
+  }
+
+  private void remove() throws IOException {
     try (Stream<Path> files = Files.list(folder)) {
       for (Path file : files.toList()) {
         Files.delete(file);
