@@ -10,12 +10,13 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.stream.Collectors;
 
 /**
- * Figures of a benchmark, each compared to another of the same run; printed, and written as JSON.
+ * Figures of a benchmark, each compared to others of the same run; printed, and written as JSON.
  */
 final class BenchTable {
-  private record Row(String name, double value, String unit, String comparedTo, double ratio) {}
+  private record Row(String name, double value, String unit, Map<String, Double> ratios) {}
 
   private final String bench;
   private final Map<String, String> settings;
@@ -35,12 +36,17 @@ final class BenchTable {
 
   /** A figure that is compared to nothing. */
   void add(String name, double value, String unit) {
-    rows.add(new Row(name, value, unit, "", Double.NaN));
+    add(name, value, unit, Map.of());
   }
 
   /** A figure and its ratio to another. */
   void add(String name, double value, String unit, String comparedTo, double ratio) {
-    rows.add(new Row(name, value, unit, comparedTo, ratio));
+    add(name, value, unit, Map.of(comparedTo, ratio));
+  }
+
+  /** A figure and its ratios to others, by their names. */
+  void add(String name, double value, String unit, Map<String, Double> ratios) {
+    rows.add(new Row(name, value, unit, ratios));
   }
 
   /** A line below the table. */
@@ -61,12 +67,13 @@ final class BenchTable {
       row.put("name", r.name);
       row.put("value", r.value);
       row.put("unit", r.unit);
-      String compared = "";
-      if (!r.comparedTo.isEmpty()) {
-        row.put("comparedTo", r.comparedTo);
-        row.put("ratio", r.ratio);
-        compared = String.format(Locale.ROOT, "%.2f of %s", r.ratio, r.comparedTo);
+      if (!r.ratios.isEmpty()) {
+        r.ratios.forEach(row.putObject("ratios")::put);
       }
+      String compared =
+          r.ratios.entrySet().stream()
+              .map(e -> String.format(Locale.ROOT, "%.2f of %s", e.getValue(), e.getKey()))
+              .collect(Collectors.joining(", "));
       System.out.printf(Locale.ROOT, "%-44s %12.4f %-8s %s%n", r.name, r.value, r.unit, compared);
     }
     notes.forEach(System.out::println);

@@ -10,6 +10,12 @@ import java.util.List;
 
 /** Processes that take part in a benchmark. */
 final class Contestants {
+  /** How a process is started. */
+  @FunctionalInterface
+  interface Command {
+    Process start() throws IOException;
+  }
+
   private Contestants() {}
 
   /** A class of this program in a JVM like this one. */
@@ -24,8 +30,13 @@ final class Contestants {
 
   /** A script of {@code conformance/}; empty where its environment was not set up. */
   static List<String> script(String name, String... arguments) {
+    return scriptIn(".venv", name, arguments);
+  }
+
+  /** A script of {@code conformance/} in one of its environments; empty without that one. */
+  static List<String> scriptIn(String environment, String name, String... arguments) {
     Path root = Path.of(System.getProperty("grace.root", "."), "conformance");
-    Path python = root.resolve(".venv/bin/python");
+    Path python = root.resolve(environment).resolve("bin/python");
     if (!Files.isExecutable(python)) {
       return List.of();
     }
@@ -39,6 +50,16 @@ final class Contestants {
     ProcessBuilder builder =
         new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT);
     LibTorchEngine.settings().forEach(builder.environment()::putIfAbsent);
+    return builder.start();
+  }
+
+  /**
+   * Starts another project's program: without the allocator's settings that {@code grace} makes.
+   */
+  static Process startForeign(List<String> command) throws IOException {
+    ProcessBuilder builder =
+        new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT);
+    builder.environment().keySet().removeIf(name -> name.startsWith("MALLOC_"));
     return builder.start();
   }
 }

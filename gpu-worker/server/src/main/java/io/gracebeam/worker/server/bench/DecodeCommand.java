@@ -1,24 +1,30 @@
 package io.gracebeam.worker.server.bench;
 
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.KernelBench;
-import java.io.BufferedReader;
-import java.io.BufferedWriter;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * {@code grace bench decode}: tokens a second and memory of decoders with random weights of true
- * sizes, 16 bit against several INT4 layouts. Each has a process of its own; they take turns, round
- * after round, and the best round counts.
+ * sizes: 16 bit, several INT4 layouts, and llama.cpp's with weights of as many bits. Each has a
+ * process of its own; they take turns, round after round, and the best round counts, for all alike.
  */
 final class DecodeCommand {
   static final String USAGE =
-      "grace bench decode [--shape qwen2-vl-2b|llava-1.5-7b|student] [--prompt N] [--tokens N] [--rounds N] [--threads N] [--layouts NAME,...] [--json FILE]";
+      "grace bench decode [--shape qwen2-vl-2b|llava-1.5-7b|student] [--layers N] [--prompt N] [--tokens N] [--rounds N] [--threads N] [--layouts NAME,...] [--peers NAME,...|none] [--json FILE]";
   private static final String BASE = "16-bit";
+  private static final String ALL_LAYERS = "all";
+  private static final String NONE = "none";
+  private static final String NOT_SET_UP =
+      "llama.cpp: not measured; conformance/setup-peers makes its environment";
   private static final List<KernelBench.Layout> LAYOUTS =
       List.of(
           new KernelBench.Layout(BASE, 16, 16, 16),
@@ -27,142 +33,223 @@ final class DecodeCommand {
           new KernelBench.Layout("int4-head4", 4, 4, 16),
           new KernelBench.Layout("int4-head8-kv8", 4, 8, 8));
 
-  /** A running contestant and its best figures. */
-  private static final class Runner {
-    final KernelBench.Layout layout;
-    final Process process;
-    final BufferedReader out;
-    final BufferedWriter in;
-    final long weights;
-    final long work;
-    double prefill = Double.MAX_VALUE;
-    double decode = Double.MAX_VALUE;
-    long resident;
+  /** A contestant: one of our layouts, or a peer. */
+  private record Entry(String name, int bits, int headBits, boolean peer, DecodeRunner runner) {}
 
-    Runner(KernelBench.Layout layout, List<String> command) throws IOException {
-      this.layout = layout;
-      this.process = Contestants.start(command);
-      this.out = process.inputReader();
-      this.in = process.outputWriter();
-      String[] bytes = line("bytes").split(" ");
-      this.weights = Long.parseLong(bytes[1]);
-      this.work = Long.parseLong(bytes[2]);
-    }
+  private final String shapeName;
+  private final String layers;
+  private final DecoderShape shape;
+  private final int prompt;
+  private final int tokens;
+  private final int rounds;
+  private final int threads;
+  private final List<KernelBench.Layout> layouts;
+  private final List<DecodePeers.Peer> wanted;
+  private final List<String> notes = new ArrayList<>();
+  private final Map<String, Entry> entries = new LinkedHashMap<>();
 
-    void round() throws IOException {
-      in.write("go\n");
-      in.flush();
-      String[] parts = line("seconds").split(" ");
-      if (!parts[3].equals("finite")) {
-        throw GraceException.bug("%s: the logits are not finite", layout.name());
+  private DecodeCommand(BenchOptions options) {
+    shapeName = options.text("--shape");
+    layers = options.text("--layers");
+    DecoderShape whole = DecodeContestant.shape(shapeName, Integer.MAX_VALUE);
+    shape =
+        layers.equals(ALL_LAYERS)
+            ? whole
+            : DecodeContestant.shape(shapeName, options.positive("--layers"));
+    prompt = options.positive("--prompt");
+    tokens = options.positive("--tokens");
+    rounds = options.positive("--rounds");
+    threads = options.positive("--threads");
+    layouts = layouts(options.text("--layouts"));
+    wanted = peers(options.text("--peers"));
+  }
+
+  static BenchOptions options(String[] args) {
+    return new BenchOptions(
+        USAGE,
+        Map.of(
+            "--shape", "qwen2-vl-2b",
+            "--layers", ALL_LAYERS,
+            "--prompt", "256",
+            "--tokens", "32",
+            "--rounds", "3",
+            "--threads", BenchOptions.processors(),
+            "--layouts", String.join(",", LAYOUTS.stream().map(l -> l.name()).toList()),
+            "--peers",
+                String.join(",", DecodePeers.ALL.stream().map(DecodePeers.Peer::name).toList()),
+            "--json", ""),
+        args);
+  }
+
+  static void run(String[] args) throws IOException, InterruptedException {
+    BenchOptions options = options(args);
+    new DecodeCommand(options).measure().report(options.text("--json"));
+  }
+
+  private BenchTable measure() throws IOException, InterruptedException {
+    try (DecodePeers peers = new DecodePeers(shape)) {
+      enter(peers);
+      if (DecodeMemory.fits(entries.values().stream().map(this::bytes).toList())) {
+        together();
+      } else {
+        notes.add("not enough memory for all at once: each contestant began anew for each turn");
+        inTurn();
       }
-      prefill = Math.min(prefill, Double.parseDouble(parts[1]));
-      decode = Math.min(decode, Double.parseDouble(parts[2]));
-      resident = Math.max(resident, Long.parseLong(parts[5]));
-    }
-
-    private String line(String start) throws IOException {
-      for (String line = out.readLine(); line != null; line = out.readLine()) {
-        if (line.startsWith(start)) {
-          return line;
-        }
-      }
-      throw GraceException.worker(
-          "%s ended without a figure; is the memory enough?", layout.name());
-    }
-
-    void end() throws IOException, InterruptedException {
-      in.close();
-      process.waitFor();
+      return table();
+    } finally {
+      close(entries.values());
     }
   }
 
-  private DecodeCommand() {}
-
-  static void run(String[] args) throws IOException, InterruptedException {
-    BenchOptions options =
-        new BenchOptions(
-            USAGE,
-            Map.of(
-                "--shape", "qwen2-vl-2b",
-                "--prompt", "256",
-                "--tokens", "32",
-                "--rounds", "3",
-                "--threads", BenchOptions.processors(),
-                "--layouts", String.join(",", LAYOUTS.stream().map(l -> l.name()).toList()),
-                "--json", ""),
-            args);
-    String shape = options.text("--shape");
-    DecodeContestant.shape(shape);
-    int prompt = options.positive("--prompt");
-    int tokens = options.positive("--tokens");
-    int rounds = options.positive("--rounds");
-    int threads = options.positive("--threads");
-    Map<String, Runner> runners = new LinkedHashMap<>();
-    try {
-      for (KernelBench.Layout l : chosen(options.text("--layouts"))) {
-        runners.put(l.name(), new Runner(l, command(shape, l, threads, prompt, tokens)));
-      }
-      for (int round = 0; round < rounds; round++) {
-        for (Runner r : runners.values()) {
-          r.round();
-        }
-        System.err.printf("round %d of %d done%n", round + 1, rounds);
-      }
-    } finally {
-      for (Runner r : runners.values()) {
-        r.end();
+  /** Lists the contestants: beside each of our layouts the peer like it. */
+  private void enter(DecodePeers peers) throws IOException, InterruptedException {
+    List<DecodePeers.Peer> left = new ArrayList<>(wanted);
+    if (!left.isEmpty() && !DecodePeers.ready()) {
+      notes.add(NOT_SET_UP);
+      left.clear();
+    }
+    for (KernelBench.Layout l : layouts) {
+      DecodeRunner runner = new DecodeRunner(l.name(), () -> Contestants.start(command(l)));
+      entries.put(l.name(), new Entry(l.name(), l.bits(), l.headBits(), false, runner));
+      Optional<DecodePeers.Peer> like =
+          DecodePeers.like(l.bits(), l.headBits()).filter(left::remove);
+      if (like.isPresent()) {
+        enter(peers, like.get());
       }
     }
+    for (DecodePeers.Peer p : left) {
+      enter(peers, p);
+    }
+  }
+
+  private void enter(DecodePeers peers, DecodePeers.Peer p)
+      throws IOException, InterruptedException {
+    if (!DecodeMemory.fits(List.of(DecodeMemory.bytes(shape, p.bits(), p.headBits())))) {
+      notes.add(p.name() + ": left out: its weights exceed the memory");
+      return;
+    }
+    try {
+      DecodeRunner runner = peers.runner(p, threads, prompt, tokens);
+      entries.put(p.name(), new Entry(p.name(), p.bits(), p.headBits(), true, runner));
+    } catch (GraceException e) {
+      leaveOut(p.name(), e);
+    }
+  }
+
+  private long bytes(Entry e) {
+    return DecodeMemory.bytes(shape, e.bits, e.headBits);
+  }
+
+  /** All processes stay; they take turns. */
+  private void together() throws IOException {
+    for (Entry e : List.copyOf(entries.values())) {
+      attempt(e, () -> e.runner.start());
+    }
+    for (int round = 0; round < rounds; round++) {
+      for (Entry e : List.copyOf(entries.values())) {
+        attempt(e, e.runner::round);
+      }
+      progress(round);
+    }
+  }
+
+  /** Each process lives for a turn: a round to warm up, and one more. */
+  private void inTurn() throws IOException {
+    for (int round = 0; round < rounds; round++) {
+      for (Entry e : List.copyOf(entries.values())) {
+        attempt(
+            e,
+            () -> {
+              e.runner.start();
+              e.runner.round();
+              e.runner.round();
+              e.runner.close();
+            });
+      }
+      progress(round);
+    }
+  }
+
+  private void progress(int round) {
+    System.err.printf("round %d of %d done%n", round + 1, rounds);
+  }
+
+  @FunctionalInterface
+  private interface Step {
+    void run() throws IOException;
+  }
+
+  /** A peer that fails is left out, one of ours ends the bench. */
+  private void attempt(Entry e, Step step) throws IOException {
+    try {
+      step.run();
+    } catch (GraceException | IOException failure) {
+      if (!e.peer) {
+        throw failure;
+      }
+      leaveOut(e.name, failure);
+      entries.remove(e.name);
+      e.runner.close();
+    }
+  }
+
+  private void leaveOut(String name, Exception reason) {
+    String note = String.format(Locale.ROOT, "%s: left out: %s", name, reason.getMessage());
+    notes.add(note);
+    System.err.println(note);
+  }
+
+  private BenchTable table() throws IOException {
     BenchTable table =
         new BenchTable(
             "decode",
             Map.of(
-                "shape", shape,
+                "shape", shapeName,
+                "layers", layers,
                 "threads", Integer.toString(threads),
                 "prompt", Integer.toString(prompt),
-                "tokens", Integer.toString(tokens)));
+                "tokens", Integer.toString(tokens),
+                "rounds", Integer.toString(rounds)));
+    close(entries.values());
     try (KernelBench bench = new KernelBench(threads)) {
       table.note(bench.describe());
       double read = bench.readBandwidth(1L << 30, 5);
       table.add("memory read", read / 1e9, "GB/s");
-      runners.values().forEach(r -> rows(table, r, runners.get(BASE), prompt, tokens, read));
+      DecodeReport report = new DecodeReport(table, prompt, tokens, read);
+      for (Entry e : entries.values()) {
+        report.add(e.name, e.runner.figures(), rivals(e));
+      }
     }
-    table.report(options.text("--json"));
+    entries.values().stream()
+        .filter(e -> e.peer)
+        .map(e -> e.runner.about())
+        .distinct()
+        .forEach(table::note);
+    notes.forEach(table::note);
+    return table;
   }
 
-  private static void rows(
-      BenchTable table, Runner r, Runner base, int prompt, int tokens, double read) {
-    String name = r.layout.name();
-    double speed = tokens / r.decode;
-    add(table, name + " decode", speed, "tokens/s", base == null ? 0 : tokens / base.decode);
-    double bytes = r.weights * speed;
-    table.add(name + " decode, weights read", bytes / 1e9, "GB/s", "memory read", bytes / read);
-    add(
-        table,
-        name + " prefill",
-        prompt / r.prefill,
-        "tokens/s",
-        base == null ? 0 : prompt / base.prefill);
-    double planned = (r.weights + r.work) / 1e9;
-    add(
-        table,
-        name + " weights, cache and scratch",
-        planned,
-        "GB",
-        base == null ? 0 : (base.weights + base.work) / 1e9);
-    add(table, name + " resident", r.resident / 1e9, "GB", base == null ? 0 : base.resident / 1e9);
+  /** Ours: our 16 bit, and the peer of as many bits. Peers: the peer's 16 bit. */
+  private Map<String, DecodeRunner.Figures> rivals(Entry e) {
+    Map<String, DecodeRunner.Figures> out = new LinkedHashMap<>();
+    Optional<String> like =
+        DecodePeers.like(e.bits, e.headBits).map(DecodePeers.Peer::name).filter(n -> !e.peer);
+    String dense = e.peer ? DecodePeers.ALL.get(0).name() : BASE;
+    for (String name : like.isPresent() ? List.of(dense, like.get()) : List.of(dense)) {
+      if (!name.equals(e.name) && entries.containsKey(name)) {
+        out.put(name, entries.get(name).runner.figures());
+      }
+    }
+    return out;
   }
 
-  private static void add(BenchTable table, String name, double value, String unit, double base) {
-    if (base > 0) {
-      table.add(name, value, unit, BASE, value / base);
-    } else {
-      table.add(name, value, unit);
+  private static void close(Collection<Entry> entries) throws IOException {
+    for (Entry e : entries) {
+      e.runner.close();
     }
   }
 
-  private static List<KernelBench.Layout> chosen(String names) {
+  private static List<KernelBench.Layout> layouts(String names) {
     List<KernelBench.Layout> out = new ArrayList<>();
     for (String name : names.split(",")) {
       out.add(
@@ -178,16 +265,35 @@ final class DecodeCommand {
     return out;
   }
 
-  private static List<String> command(
-      String shape, KernelBench.Layout l, int threads, int prompt, int tokens) {
+  private static List<DecodePeers.Peer> peers(String names) {
+    List<DecodePeers.Peer> out = new ArrayList<>();
+    if (names.equals(NONE)) {
+      return out;
+    }
+    for (String name : names.split(",")) {
+      out.add(
+          DecodePeers.ALL.stream()
+              .filter(p -> p.name().equals(name))
+              .findFirst()
+              .orElseThrow(
+                  () ->
+                      GraceException.user(
+                          "--peers has '%s'; allowed: none, or of %s",
+                          name, DecodePeers.ALL.stream().map(DecodePeers.Peer::name).toList())));
+    }
+    return out;
+  }
+
+  private List<String> command(KernelBench.Layout l) {
     return Contestants.java(
         DecodeContestant.class,
-        shape,
+        shapeName,
         Integer.toString(l.bits()),
         Integer.toString(l.headBits()),
         Integer.toString(l.kvBits()),
         Integer.toString(threads),
         Integer.toString(prompt),
-        Integer.toString(tokens));
+        Integer.toString(tokens),
+        Integer.toString(shape.layers()));
   }
 }

@@ -8,7 +8,6 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 
@@ -21,9 +20,11 @@ final class DecodeContestant {
 
   private DecodeContestant() {}
 
-  /** Arguments: shape, bits, bits of the head and of the cache, threads, prompt, new tokens. */
+  /**
+   * Arguments: shape, bits, bits of the head and of the cache, threads, prompt, new tokens, layers.
+   */
   public static void main(String[] args) throws IOException {
-    DecoderShape shape = shape(args[0]);
+    DecoderShape shape = shape(args[0], Integer.parseInt(args[7]));
     KernelBench.Layout layout =
         new KernelBench.Layout(
             "", Integer.parseInt(args[1]), Integer.parseInt(args[2]), Integer.parseInt(args[3]));
@@ -51,11 +52,12 @@ final class DecodeContestant {
           sum += session.logits(rows(session, prompt + t, 1))[0];
         }
         System.out.printf(
-            "seconds %.6f %.6f %s resident %d%n",
+            "seconds %.6f %.6f %s resident %d peak %d%n",
             (filled - start) / 1e9,
             (System.nanoTime() - filled) / 1e9,
             Float.isFinite(sum) ? "finite" : "broken",
-            resident());
+            memory("VmRSS"),
+            memory("VmHWM"));
         System.out.flush();
       }
     }
@@ -82,22 +84,23 @@ final class DecodeContestant {
     return x;
   }
 
-  /** Resident bytes of this process. */
-  private static long resident() throws IOException {
-    for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
-      if (line.startsWith("VmRSS:")) {
-        return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024;
-      }
-    }
-    return 0;
+  /** Bytes of this process, by the kernel's name: VmRSS or VmHWM. */
+  private static long memory(String name) throws IOException {
+    return DecodeMemory.kibibytes(Path.of("/proc/self/status"), name) * 1024;
   }
 
-  /** True sizes of published models' decoders. */
-  static DecoderShape shape(String name) {
+  /**
+   * True sizes of published models' decoders.
+   *
+   * @param layers of which the first are taken, all if it has fewer
+   */
+  static DecoderShape shape(String name, int layers) {
     return switch (name) {
-      case "llava-1.5-7b" -> new DecoderShape(32, 4096, 32, 32, 128, 11008, 32064, 1e-5f);
-      case "qwen2-vl-2b" -> new DecoderShape(28, 1536, 12, 2, 128, 8960, 151936, 1e-6f);
-      case "student" -> new DecoderShape(3, 128, 4, 4, 32, 352, 128, 1e-5f);
+      case "llava-1.5-7b" ->
+          new DecoderShape(Math.min(layers, 32), 4096, 32, 32, 128, 11008, 32064, 1e-5f);
+      case "qwen2-vl-2b" ->
+          new DecoderShape(Math.min(layers, 28), 1536, 12, 2, 128, 8960, 151936, 1e-6f);
+      case "student" -> new DecoderShape(Math.min(layers, 3), 128, 4, 4, 32, 352, 128, 1e-5f);
       default ->
           throw GraceException.user(
               "--shape is '%s'; allowed: llava-1.5-7b, qwen2-vl-2b, student", name);

@@ -1,0 +1,178 @@
+package io.gracebeam.worker.server.bench;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.gracebeam.proto.error.Category;
+import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.kernels.DecoderShape;
+import io.gracebeam.worker.kernels.KernelBench;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** The whole bench on the smallest shape; a shell script plays the peer's Python. */
+class DecodeCommandTest {
+  private static final String SERVES =
+      """
+      #!/bin/sh
+      if [ "$2" = write ]; then : > "${5#--file=}"; exit 0; fi
+      echo about a peer
+      echo bytes 1000 0
+      while read line; do echo seconds 2.000000 1.000000 finite resident 5000 peak 6000; done
+      """;
+
+  @TempDir Path root;
+  private final String before = System.getProperty("grace.root");
+
+  @BeforeEach
+  void moveRoot() {
+    System.setProperty("grace.root", root.toString());
+  }
+
+  @AfterEach
+  void restoreRoot() {
+    if (before == null) {
+      System.clearProperty("grace.root");
+    } else {
+      System.setProperty("grace.root", before);
+    }
+  }
+
+  private void python(String script) throws IOException {
+    Path python = root.resolve("conformance/.venv-peers/bin/python");
+    Files.createDirectories(python.getParent());
+    Files.writeString(python, script);
+    assertThat(python.toFile().setExecutable(true)).isTrue();
+  }
+
+  private JsonNode bench(String... more) throws IOException, InterruptedException {
+    assumeTrue(nativeKernels(), "there are no native kernels here");
+    Path file = root.resolve("out.json");
+    List<String> args = new ArrayList<>(List.of("decode", "--shape", "student", "--layers", "1"));
+    args.addAll(List.of("--prompt", "8", "--tokens", "2", "--rounds", "1", "--threads", "1"));
+    args.addAll(List.of("--layouts", "int4-head4", "--json", file.toString()));
+    args.addAll(List.of(more));
+    DecodeCommand.run(args.toArray(String[]::new));
+    return new ObjectMapper().readTree(file.toFile());
+  }
+
+  private static boolean nativeKernels() {
+    try (KernelBench bench = new KernelBench(1)) {
+      return !bench.describe().isEmpty();
+    } catch (UnsupportedOperationException e) {
+      return false;
+    }
+  }
+
+  private static List<String> notes(JsonNode root) {
+    List<String> out = new ArrayList<>();
+    root.get("notes").forEach(n -> out.add(n.asText()));
+    return out;
+  }
+
+  private static JsonNode row(JsonNode root, String name) {
+    for (JsonNode row : root.get("rows")) {
+      if (row.get("name").asText().equals(name)) {
+        return row;
+      }
+    }
+    throw new AssertionError(name + " is not among " + root.get("rows"));
+  }
+
+  @Test
+  void comparesWithThePeerOfAsManyBits() throws Exception {
+    python(SERVES);
+    JsonNode out = bench("--peers", "llama.cpp-q4_0,llama.cpp-bf16");
+    double ours = row(out, "int4-head4 decode").get("value").asDouble();
+    assertThat(row(out, "llama.cpp-q4_0 decode").get("value").asDouble()).isEqualTo(2);
+    assertThat(row(out, "int4-head4 decode").get("ratios").get("llama.cpp-q4_0").asDouble())
+        .isEqualTo(ours / 2);
+    assertThat(row(out, "llama.cpp-q4_0 decode").get("ratios").get("llama.cpp-bf16").asDouble())
+        .isEqualTo(1);
+    assertThat(row(out, "int4-head4 decode").get("ratios").size()).isEqualTo(1);
+    assertThat(notes(out)).contains("a peer");
+  }
+
+  @Test
+  void saysThatThePeerIsNotSetUp() throws Exception {
+    JsonNode out = bench();
+    assertThat(notes(out))
+        .contains("llama.cpp: not measured; conformance/setup-peers makes its environment");
+    assertThat(row(out, "int4-head4 decode").has("ratios")).isFalse();
+  }
+
+  @Test
+  void goesOnWithoutPeersThatFail() throws Exception {
+    python(
+        """
+        #!/bin/sh
+        if [ "$2" = write ] && [ "$4" = --format=bf16 ]; then echo left out no room; exit 3; fi
+        if [ "$2" = write ] && [ "$4" = --format=q4_0-head8 ]; then exit 7; fi
+        if [ "$2" = write ]; then : > "${5#--file=}"; exit 0; fi
+        echo bytes 1000 0
+        read line
+        kill -4 $$
+        """);
+    JsonNode out = bench();
+    assertThat(notes(out))
+        .contains(
+            "llama.cpp-bf16: left out: no room",
+            "llama.cpp-q4_0-head8: left out: bench_decode.py write ended with status 7",
+            "llama.cpp-q4_0: left out: llama.cpp-q4_0 ended without a figure (status 132); is the memory enough?");
+    assertThat(out.get("rows").toString()).doesNotContain("llama.cpp-");
+    assertThat(row(out, "int4-head4 decode").get("value").asDouble()).isPositive();
+  }
+
+  @Test
+  void leavesNoWeightsBehind() throws Exception {
+    python(SERVES);
+    DecodePeers.Peer peer = DecodePeers.ALL.get(0);
+    Path file;
+    try (DecodePeers peers = new DecodePeers(DecodeContestant.shape("student", 1))) {
+      peers.runner(peer, 1, 8, 2);
+      file = peers.file(peer);
+      assertThat(file).exists();
+    }
+    assertThat(file.getParent()).doesNotExist();
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "--peers, llama.cpp",
+    "--peers, ''",
+    "--layouts, int5",
+    "--layers, 0",
+    "--layers, some",
+    "--shape, gpt-2",
+    "--rounds, 0",
+    "--repack, on"
+  })
+  void refusesOptions(String name, String value) {
+    assertThatThrownBy(() -> DecodeCommand.run(new String[] {"decode", name, value}))
+        .isInstanceOf(GraceException.class)
+        .hasMessageContaining(name.equals("--repack") ? "usage" : name)
+        .extracting(e -> ((GraceException) e).category())
+        .isEqualTo(Category.USER);
+  }
+
+  @Test
+  void estimatesMemory() throws IOException {
+    DecoderShape shape = DecodeContestant.shape("llava-1.5-7b", 99);
+    assertThat(DecodeMemory.bytes(shape, 16, 16)).isBetween(13_100_000_000L, 13_900_000_000L);
+    assertThat(DecodeMemory.bytes(shape, 4, 4)).isBetween(3_600_000_000L, 4_400_000_000L);
+    assertThat(DecodeMemory.fits(List.of(1L))).isTrue();
+    assertThat(DecodeMemory.fits(List.of(1L, Long.MAX_VALUE))).isFalse();
+  }
+}
