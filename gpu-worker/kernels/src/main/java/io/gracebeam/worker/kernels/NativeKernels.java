@@ -204,6 +204,29 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     }
   }
 
+  /**
+   * A product with a weight of {@link #pack}; all memory is the caller's, space aligned to 64
+   * bytes.
+   */
+  void multiply(MemorySegment weight, MemorySegment x, int m, MemorySegment y, MemorySegment own) {
+    lock();
+    try {
+      library.matmul(pool, isa, weight, x, m, y, own);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Reads memory as fast as it goes. */
+  void read(MemorySegment memory) {
+    lock();
+    try {
+      library.read(pool, memory);
+    } finally {
+      lock.unlock();
+    }
+  }
+
   /** Whether some scale is no bfloat16 number. */
   private static boolean wide(float[] scales) {
     for (float s : scales) {
