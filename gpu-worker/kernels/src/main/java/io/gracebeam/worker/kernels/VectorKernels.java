@@ -352,15 +352,7 @@ public final class VectorKernels implements Kernels {
       double decay,
       int t,
       float gradScale) {
-    AdamW.check(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
-    float keep = (float) (1 - lr * decay);
-    float rate = (float) (lr / (1 - StrictMath.pow(b1, t)));
-    float root = (float) (1 / Math.sqrt(1 - StrictMath.pow(b2, t)));
-    float f1 = (float) b1;
-    float f2 = (float) b2;
-    float h1 = (float) (1 - b1);
-    float h2 = (float) (1 - b2);
-    float e = (float) eps;
+    AdamW.Factors f = AdamW.factors(AdamW.check(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale));
     run(
         p.length,
         (p.length + CHUNK - 1) / CHUNK,
@@ -370,11 +362,12 @@ public final class VectorKernels implements Kernels {
           // The last vector of the array is masked, so every element sees the same operations.
           for (int i = from; i < to; i += LANES) {
             VectorMask<Float> in = F.indexInRange(i, to);
-            FloatVector gi = FloatVector.fromArray(F, g, i, in).mul(gradScale);
-            FloatVector mi = FloatVector.fromArray(F, m, i, in).mul(f1).add(gi.mul(h1));
-            FloatVector vi = FloatVector.fromArray(F, v, i, in).mul(f2).add(gi.mul(gi).mul(h2));
-            FloatVector step = mi.mul(rate).div(vi.sqrt().mul(root).add(e));
-            FloatVector.fromArray(F, p, i, in).mul(keep).sub(step).intoArray(p, i, in);
+            FloatVector gi = FloatVector.fromArray(F, g, i, in).mul(f.gradScale());
+            FloatVector mi = FloatVector.fromArray(F, m, i, in).mul(f.b1()).add(gi.mul(f.rest1()));
+            FloatVector vi =
+                FloatVector.fromArray(F, v, i, in).mul(f.b2()).add(gi.mul(gi).mul(f.rest2()));
+            FloatVector step = mi.mul(f.rate()).div(vi.sqrt().mul(f.root()).add(f.eps()));
+            FloatVector.fromArray(F, p, i, in).mul(f.keep()).sub(step).intoArray(p, i, in);
             mi.intoArray(m, i, in);
             vi.intoArray(v, i, in);
           }
