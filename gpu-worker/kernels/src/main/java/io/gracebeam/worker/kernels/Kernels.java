@@ -80,9 +80,8 @@ public interface Kernels {
       int t,
       float gradScale);
 
-  // What follows has one version in Java and one in C. Arguments have been checked by the class
-  // that
-  // is named; sums of the version in C may differ in their last bits.
+  // Arguments of what follows have been checked by the class that is named. Where nothing else is
+  // said, sums of different versions may differ in their last bits.
 
   /**
    * See {@link LogScaleQuantizer#searchLogScales}: writes the scales; all versions give the same.

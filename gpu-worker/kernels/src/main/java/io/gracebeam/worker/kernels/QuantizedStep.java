@@ -1,5 +1,7 @@
 package io.gracebeam.worker.kernels;
 
+import java.util.function.IntConsumer;
+
 /**
  * The optimiser step of a weight whose quantised form is what the model computes with: gradient of
  * the scales first (the norm of all gradients decides how much they are clipped), then one pass
@@ -7,6 +9,7 @@ package io.gracebeam.worker.kernels;
  */
 public final class QuantizedStep {
   private static final String WHERE = "QuantizedStep";
+  private static final int BLOCK = 1 << 14;
 
   private QuantizedStep() {}
 
@@ -99,15 +102,31 @@ public final class QuantizedStep {
       float[] out) {
     int group = spec.groupSize();
     float[] masked = new float[g.length];
-    for (int i = 0; i < w.length; i++) {
-      masked[i] = passes((float) Math.rint(w[i] / before[i / group]), spec) ? g[i] : 0f;
-    }
+    inBlocks(
+        w.length,
+        i -> masked[i] = passes((float) Math.rint(w[i] / before[i / group]), spec) ? g[i] : 0f);
     kernels.adamW(
         w, masked, m, v, s.lr(), s.b1(), s.b2(), s.eps(), s.decay(), s.t(), s.gradScale());
-    for (int i = 0; i < w.length; i++) {
-      float scale = after[i / group];
-      out[i] = (LogScaleQuantizer.code(w[i], scale, -spec.qn(), spec.qp()) + 0f) * scale;
-    }
+    inBlocks(
+        w.length,
+        i -> {
+          float scale = after[i / group];
+          out[i] = (LogScaleQuantizer.code(w[i], scale, -spec.qn(), spec.qp()) + 0f) * scale;
+        });
+  }
+
+  private static void inBlocks(int n, IntConsumer element) {
+    Parallel.run(
+        Parallel.shared(),
+        n > BLOCK,
+        n / BLOCK + (n % BLOCK == 0 ? 0 : 1),
+        b -> {
+          int from = b * BLOCK;
+          int to = n - from < BLOCK ? n : from + BLOCK;
+          for (int i = from; i < to; i++) {
+            element.accept(i);
+          }
+        });
   }
 
   private static boolean passes(float rounded, QuantSpec spec) {

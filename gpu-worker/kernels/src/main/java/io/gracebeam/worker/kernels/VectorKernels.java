@@ -271,9 +271,34 @@ public final class VectorKernels implements Kernels {
       float[] dTheta) {
     LsqGradient.check("lsqGradient", w, theta, dWhat, rows, cols, spec, thetaFactor, dW, dTheta);
     float[] s = LogScaleQuantizer.scales(theta);
+    double[] ds = new double[s.length];
+    segments(w, s, dWhat, rows, cols, spec, dW, ds);
+    for (int k = 0; k < s.length; k++) {
+      dTheta[k] = (float) (thetaFactor * s[k] * ds[k]);
+    }
+  }
+
+  @Override
+  public double quantizerGradient(
+      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, double[] ds) {
+    float[] dW = new float[g.length];
+    segments(w, scales, g, rows, cols, spec, dW, ds);
+    return Checks.allFinite(g, 0, g.length) ? squares(dW) : Double.NaN;
+  }
+
+  /** Gradients by the scales, and those that the mask lets pass. */
+  private void segments(
+      float[] w,
+      float[] s,
+      float[] dWhat,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] dW,
+      double[] ds) {
     int seg = spec.segment(cols);
     int perRow = cols / seg;
-    double[] ds = new double[rows * perRow];
+    double[] own = spec.perTensor() ? new double[rows * perRow] : ds;
     run(
         w.length,
         rows,
@@ -281,19 +306,14 @@ public final class VectorKernels implements Kernels {
           float[] lanes = new float[LANES];
           for (int k = 0; k < perRow; k++) {
             int id = r * perRow + k;
-            ds[id] =
+            own[id] =
                 segment(w, s[spec.perTensor() ? 0 : id], dWhat, id * seg, seg, spec, dW, lanes);
           }
         });
     if (spec.perTensor()) {
-      double all = 0;
-      for (double d : ds) {
-        all += d;
-      }
-      dTheta[0] = (float) (thetaFactor * s[0] * all);
-    } else {
-      for (int k = 0; k < s.length; k++) {
-        dTheta[k] = (float) (thetaFactor * s[k] * ds[k]);
+      ds[0] = 0;
+      for (double d : own) {
+        ds[0] += d;
       }
     }
   }

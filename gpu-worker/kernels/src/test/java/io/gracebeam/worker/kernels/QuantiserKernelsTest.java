@@ -118,6 +118,13 @@ class QuantiserKernelsTest {
       assertThat(ds[i])
           .isCloseTo(expected[i], within(2.3e-16 * c.spec.groupSize() * size[i] + 1e-300));
     }
+    double[] vector = new double[expected.length];
+    assertThat(VECTOR.quantizerGradient(c.w, c.scales, c.g, rows, c.cols, c.spec, vector))
+        .isEqualTo(squares);
+    for (int i = 0; i < expected.length; i++) {
+      assertThat(vector[i])
+          .isCloseTo(expected[i], within(1e-7 * (1024 / 4 + 4) * size[i] + 1e-300));
+    }
     assertThat(ds[expected.length]).isCloseTo(squares, within(2.3e-16 * c.w.length * squares));
     float[] theta = new float[expected.length];
     float[] dW = new float[c.w.length];
