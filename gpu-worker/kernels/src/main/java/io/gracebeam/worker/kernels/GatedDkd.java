@@ -75,9 +75,9 @@ public final class GatedDkd {
       float[] logits, int rows, int vocab, TeacherRows teacher, int[] targets, Options options) {
     Checks.notNegative(WHERE, "rows", rows);
     checkVocab(WHERE, vocab);
+    checkTeacher(WHERE, teacher, rows, vocab, options);
     Checks.length(WHERE, "logits", logits.length, Checks.product(WHERE, rows, vocab));
     Checks.targets(WHERE, targets, rows, vocab);
-    checkTeacher(WHERE, teacher, rows, vocab, options);
     Checks.finite(WHERE, "logits", logits, 0, logits.length);
 
     double[] gates = new double[rows];
