@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define GK_VERSION 1
+#define GK_VERSION 2
 
 #define GK_ESIZE (-1)  /* a size that does not fit the others, or is out of range */
 #define GK_EALIGN (-2) /* a pointer that is null or not aligned to 64 bytes */
@@ -21,6 +21,7 @@ extern "C" {
 #define GK_ESPACE (-4) /* a buffer that is too small */
 #define GK_EISA (-5)   /* an instruction set that this processor lacks */
 #define GK_EMEMORY (-6) /* the system refused memory */
+#define GK_EVALUE (-7)  /* a number that is not finite among the inputs; what has been written meanwhile is said at the function */
 
 /* Instruction sets, worst to best. All of them give the same bits. */
 #define GK_SCALAR 0
@@ -129,6 +130,140 @@ int32_t gk_forward(gk_decoder *decoder, int32_t rows, const int32_t *slots, cons
 
 /* Last norm and head of states [rows, width]: logits [rows, vocab]. */
 int32_t gk_logits(gk_decoder *decoder, int32_t rows, const float *x, float *logits);
+
+/* ---- quantisation ----
+ *
+ * No pointer needs to be aligned. Numbers are the caller's care: one that is not finite, or a scale of 0, gives a useless result, never a
+ * fault.
+ */
+
+/*
+ * A weight [rows, cols] in which `group` consecutive elements of a row share a scale: code = clip(round(w / s), -2^(bits-1),
+ * 2^(bits-1) - 1), halves to even. Sizes are at most 2^24.
+ */
+typedef struct {
+  int32_t bits; /* 2 to 8 */
+  int32_t rows;
+  int32_t cols;
+  int32_t group;     /* divides cols */
+  int32_t one_scale; /* 0: scales are [rows, cols / group]; 1: there is one, and group is cols */
+} gk_grouping;
+
+/*
+ * For each of `groups` runs of `group` weights the scale, out of ratio[k] * max|w| / (2^(bits-1) - 1) for k below 20, that has the least
+ * sum of squared errors, the first of equal ones; scales lie in [least, most], a run of zeros has the scale `least`.
+ */
+int32_t gk_search_scales(gk_pool *pool, int32_t isa, const float *w, int64_t groups, int64_t group, int32_t bits, const double *ratios,
+                         float least, float most, float *scales);
+
+/* Codes as packed words [rows, ceil(cols * bits / 32)] in gk_pack's order. */
+int32_t gk_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, int32_t *words);
+
+/* out [rows, cols] = code * s; out may be w. */
+int32_t gk_fake_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, float *out);
+
+/* ---- training ----
+ *
+ * Sums are taken in a fixed order that depends on the shape alone, so results depend neither on the instruction set nor on threads.
+ * No pointer needs to be aligned.
+ */
+
+/*
+ * Straight-through gradient of a log-scale quantiser, see LsqGradient.java: with r = round(w / s) and the mask -2^(bits-1) <= r < 2^(bits-1),
+ * d_scale [rows, cols / group] = sum over the group of d * (code - (w / s) mask) for the gradient d by code * s, and dw = d mask.
+ * dw may be null or d. squares [rows] (or null) becomes the sum of the row's (d mask)^2; NaN if some d is not finite.
+ */
+int32_t gk_quantiser_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
+                              float *dw, double *d_scale, double *squares);
+
+#define GK_SQUARES (1 << 16)
+
+/* sums [ceil(n / GK_SQUARES)] becomes the sum of squares of each GK_SQUARES consecutive numbers. */
+int32_t gk_squares(gk_pool *pool, int32_t isa, const float *v, int64_t n, double *sums);
+
+/* AdamW (decoupled decay) with all factors of one step; see AdamW.java. */
+typedef struct {
+  float keep;  /* 1 - rate * decay */
+  float rate;  /* rate / (1 - b1^t) */
+  float root;  /* 1 / sqrt(1 - b2^t) */
+  float b1;
+  float b2;
+  float rest1; /* 1 - b1 */
+  float rest2; /* 1 - b2 */
+  float eps;
+  float scale; /* of the gradient: the clip factor */
+} gk_adamw;
+
+/*
+ * One step in place of p, m and v [n] with the gradient g: g *= scale; m = b1 m + rest1 g; v = b2 v + rest2 g^2;
+ * p = keep p - rate m / (root sqrt(v) + eps).
+ */
+int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t n, float *p, const float *g, float *m, float *v);
+
+/*
+ * The same for a quantised weight in one pass: g is masked as in gk_quantiser_gradient with the scales before the step, and out becomes
+ * the new weight quantised with the scales after it, which may be the same array. out may be g.
+ */
+int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
+                          float *v, const float *scales_before, const float *scales_after, float *out);
+
+#define GK_KD 0
+#define GK_DKD 1
+
+typedef struct {
+  int32_t rows;
+  int32_t vocab;      /* at least 2 */
+  int32_t k;          /* teacher logits of a row: 0 without a teacher, vocab for all, else those of the ids listed */
+  int32_t listed;     /* 1 if ids are given, else 0 */
+  int32_t mode;       /* GK_KD or GK_DKD */
+  int32_t reserved;   /* 0 */
+  double temperature; /* 0.001 to 1000 */
+  double alpha;       /* of the target's part, at least 0; GK_DKD only, as beta */
+  double beta;        /* of the others' part */
+  double ce_weight;   /* of each row's cross-entropy; finite */
+} gk_losses;
+
+/*
+ * Cross-entropy and (decoupled) distillation of student logits [rows, vocab] and their common gradient in closed form; formulas in
+ * GatedDkd.java. Rows are independent: a caller may cut them into chunks, and each chunk is one pass over its rows. Memory beside the
+ * arguments: 24 k bytes for each thread with a list, else none.
+ *
+ * targets [rows] in [0, vocab). teacher [rows, k]; ids [rows, k], distinct in a row, or null; known [rows, 3], with ids only: the
+ * target's log-probability and ln sum exp(z) at temperature 1, and ln of the others' sum of exp(z / temperature). weights [rows] of the
+ * distillation: gate / sum of gates. losses [rows, 2] becomes the cross-entropy and the distillation loss of each row before its weights.
+ * d [rows, vocab] becomes the gradient of sum over rows of ce_weight * losses[i, 0] + weights[i] * losses[i, 1]; d may be logits.
+ *
+ * GK_EVALUE: rows with a logit that is not finite have losses of NaN and their part of d is as it was; other rows are computed.
+ */
+int32_t gk_token_losses(gk_pool *pool, int32_t isa, const gk_losses *shape, const float *logits, const int32_t *targets,
+                        const float *teacher, const int32_t *ids, const double *known, const double *weights, double *losses, float *d);
+
+/*
+ * What rows of logits [rows, vocab] say, see TeacherStatistics.java: out [rows, 6] becomes entropy, ln sum exp(z), log-probability of the
+ * target, ln of the others' sum of exp(z / temperature), id of the largest logit (the lowest of equal ones) and its probability.
+ *
+ * GK_EVALUE: rows with a logit that is not finite are all NaN; other rows are computed.
+ */
+int32_t gk_statistics(gk_pool *pool, int32_t isa, const float *logits, int32_t rows, int32_t vocab, const int32_t *targets,
+                      double temperature, double *out);
+
+/* The k largest of each row of logits [rows, vocab], descending, of equal ones the lower id first: ids and values [rows, k]. Logits are
+ * finite; one that is NaN may or may not be chosen. */
+int32_t gk_top_k(gk_pool *pool, int32_t isa, const float *logits, int32_t rows, int32_t vocab, int32_t k, int32_t *ids, float *values);
+
+/* Bytes of scratch space, aligned to 64, for gk_gram and gk_rcka of n states of width d. */
+int64_t gk_rcka_scratch(int32_t n, int32_t d);
+
+/* Centred matrix of similarities [n, n] of states v [n, d], see Rcka.java. */
+int32_t gk_gram(gk_pool *pool, int32_t isa, const float *v, int32_t n, int32_t d, float *out, void *scratch, int64_t scratch_bytes);
+
+/*
+ * 1 - CKA of states v [n, d] against the teacher's centred similarities [n, n], and its gradient dv [n, d], see Rcka.java.
+ * cka becomes the similarity. The result is 1, the similarity 1 and the gradient zero if there are fewer than `fewest` states or a
+ * centred matrix has a sum of squares below `least`; else 0 or an error.
+ */
+int32_t gk_rcka(gk_pool *pool, int32_t isa, const float *teacher, const float *v, int32_t n, int32_t d, int32_t fewest, double least,
+                double *cka, float *dv, void *scratch, int64_t scratch_bytes);
 
 /* ---- for benchmarks ---- */
 

@@ -4,6 +4,8 @@ package io.gracebeam.worker.kernels;
  * AdamW with decoupled weight decay and bias correction (Loshchilov and Hutter, arXiv 1711.05101).
  */
 public final class AdamW {
+  private static final String WHERE = "AdamW.step";
+
   private AdamW() {}
 
   /**
@@ -30,7 +32,61 @@ public final class AdamW {
     KernelProvider.best().adamW(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
   }
 
-  static void check(
+  /**
+   * What a step multiplies with, in float32: keep = 1 - lr decay, rate = lr / (1 - b1^t), root = 1
+   * / sqrt(1 - b2^t), rest1 = 1 - b1, rest2 = 1 - b2.
+   */
+  record Factors(
+      float keep,
+      float rate,
+      float root,
+      float b1,
+      float b2,
+      float rest1,
+      float rest2,
+      float eps,
+      float gradScale) {}
+
+  static Factors factors(Settings s) {
+    return new Factors(
+        (float) (1 - s.lr() * s.decay()),
+        (float) (s.lr() / (1 - StrictMath.pow(s.b1(), s.t()))),
+        (float) (1 / Math.sqrt(1 - StrictMath.pow(s.b2(), s.t()))),
+        (float) s.b1(),
+        (float) s.b2(),
+        (float) (1 - s.b1()),
+        (float) (1 - s.b2()),
+        (float) s.eps(),
+        s.gradScale());
+  }
+
+  /**
+   * Settings of one step, see {@link #step}.
+   *
+   * @param lr learning rate, 0 to 1e6
+   * @param t step number, from 1
+   * @param gradScale what the gradient is multiplied with, for example to clip its norm
+   */
+  public record Settings(
+      double lr, double b1, double b2, double eps, double decay, int t, float gradScale) {
+    /** Validates. */
+    public Settings {
+      Checks.positive(WHERE, "t", t);
+      if (!(lr >= 0 && lr <= 1e6)) {
+        throw Checks.error(WHERE, "lr is %s, allowed are 0 to 1e6", lr);
+      }
+      if (!(b1 >= 0 && b1 < 1) || !(b2 >= 0 && b2 < 1)) {
+        throw Checks.error(WHERE, "betas are %s and %s, allowed are 0 to below 1", b1, b2);
+      }
+      if (!(eps > 0 && eps < 1) || !(decay >= 0 && decay < 1e6)) {
+        throw Checks.error(
+            WHERE, "eps is %s and decay %s, allowed are 0 < eps < 1 and decay >= 0", eps, decay);
+      }
+      Checks.finite(WHERE, "gradScale", gradScale);
+    }
+  }
+
+  static Settings check(
       float[] p,
       float[] g,
       float[] m,
@@ -42,22 +98,11 @@ public final class AdamW {
       double decay,
       int t,
       float gradScale) {
-    String where = "AdamW.step";
-    Checks.length(where, "g", g.length, p.length);
-    Checks.length(where, "m", m.length, p.length);
-    Checks.length(where, "v", v.length, p.length);
-    Checks.positive(where, "t", t);
-    if (!(lr >= 0 && lr <= 1e6)) {
-      throw Checks.error(where, "lr is %s, allowed are 0 to 1e6", lr);
-    }
-    if (!(b1 >= 0 && b1 < 1) || !(b2 >= 0 && b2 < 1)) {
-      throw Checks.error(where, "betas are %s and %s, allowed are 0 to below 1", b1, b2);
-    }
-    if (!(eps > 0 && eps < 1) || !(decay >= 0 && decay < 1e6)) {
-      throw Checks.error(
-          where, "eps is %s and decay %s, allowed are 0 < eps < 1 and decay >= 0", eps, decay);
-    }
-    Checks.finite(where, "gradScale", gradScale);
-    Checks.finite(where, "g", g, 0, g.length);
+    Checks.length(WHERE, "g", g.length, p.length);
+    Checks.length(WHERE, "m", m.length, p.length);
+    Checks.length(WHERE, "v", v.length, p.length);
+    Settings out = new Settings(lr, b1, b2, eps, decay, t, gradScale);
+    Checks.finite(WHERE, "g", g, 0, g.length);
+    return out;
   }
 }

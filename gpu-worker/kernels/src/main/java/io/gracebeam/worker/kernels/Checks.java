@@ -50,18 +50,23 @@ final class Checks {
     }
   }
 
-  static void finite(String where, String name, float[] a, int from, int to) {
+  static boolean allFinite(float[] a, int from, int to) {
     // Magnitude bits below those of infinity leave a negative difference; the loop has no branch
     // and vectorises.
     int signs = -1;
     for (int i = from; i < to; i++) {
       signs &= (Float.floatToRawIntBits(a[i]) & 0x7fffffff) - 0x7f800000;
     }
-    if (signs >= 0) {
-      for (int i = from; i < to; i++) {
-        if (!Float.isFinite(a[i])) {
-          throw error(where, "%s[%d] is %s, allowed are finite numbers", name, i, a[i]);
-        }
+    return signs < 0;
+  }
+
+  static void finite(String where, String name, float[] a, int from, int to) {
+    if (allFinite(a, from, to)) {
+      return;
+    }
+    for (int i = from; i < to; i++) {
+      if (!Float.isFinite(a[i])) {
+        throw error(where, "%s[%d] is %s, allowed are finite numbers", name, i, a[i]);
       }
     }
   }

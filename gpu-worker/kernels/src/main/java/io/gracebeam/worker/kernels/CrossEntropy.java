@@ -29,20 +29,26 @@ public final class CrossEntropy {
         logits.length > 1 << 13,
         rows,
         i -> {
-          int base = i * vocab;
-          int y = base + targets[i];
-          double rest = Softmax.logSumExpWithout(logits, base, vocab, targets[i], 1);
-          double all = Softmax.logAdd(logits[y], rest);
-          perToken[i] = all - logits[y];
-          for (int v = base; v < base + vocab; v++) {
-            d[v] = (float) (Math.exp(logits[v] - all) / rows);
-          }
-          d[y] = (float) (-Math.exp(rest - all) / rows);
+          perToken[i] = row(logits, i * vocab, vocab, targets[i], 1.0 / rows, d, i * vocab);
         });
     double loss = 0;
     for (double l : perToken) {
       loss += l;
     }
     return new Result(rows == 0 ? 0 : loss / rows, perToken, d);
+  }
+
+  /** Loss of the row from z[from]; adds its gradient times weight to that from d[at]. */
+  static double row(float[] z, int from, int vocab, int target, double weight, float[] d, int at) {
+    double own = z[from + target];
+    double rest = Softmax.logSumExpWithout(z, from, vocab, target, 1);
+    double all = Softmax.logAdd(own, rest);
+    for (int v = 0; v < vocab; v++) {
+      if (v != target) {
+        d[at + v] += (float) (Math.exp(z[from + v] - all) * weight);
+      }
+    }
+    d[at + target] += (float) (-Math.exp(rest - all) * weight);
+    return all - own;
   }
 }

@@ -75,24 +75,9 @@ public final class GatedDkd {
       float[] logits, int rows, int vocab, TeacherRows teacher, int[] targets, Options options) {
     Checks.notNegative(WHERE, "rows", rows);
     checkVocab(WHERE, vocab);
-    if (teacher.rows() != rows || teacher.vocab() != vocab) {
-      throw Checks.error(
-          WHERE,
-          "teacher is [%d, %d], allowed is [%d, %d]",
-          teacher.rows(),
-          teacher.vocab(),
-          rows,
-          vocab);
-    }
+    checkTeacher(WHERE, teacher, rows, vocab, options);
     Checks.length(WHERE, "logits", logits.length, Checks.product(WHERE, rows, vocab));
     Checks.targets(WHERE, targets, rows, vocab);
-    if (!teacher.isFull() && teacher.temperature() != options.temperature()) {
-      throw Checks.error(
-          WHERE,
-          "temperature is %s, allowed is the %s of the teacher's top-k rows",
-          options.temperature(),
-          teacher.temperature());
-    }
     Checks.finite(WHERE, "logits", logits, 0, logits.length);
 
     double[] gates = new double[rows];
@@ -113,7 +98,9 @@ public final class GatedDkd {
         Parallel.shared(),
         worth,
         rows,
-        i -> perToken[i] = row(logits, i, teacher, targets[i], options, gates[i] / norm, d));
+        i ->
+            perToken[i] =
+                row(logits, i * vocab, i, teacher, targets[i], options, gates[i] / norm, d));
     double loss = 0;
     for (int i = 0; i < rows; i++) {
       loss += gates[i] * perToken[i];
@@ -136,6 +123,26 @@ public final class GatedDkd {
     }
   }
 
+  static void checkTeacher(
+      String where, TeacherRows teacher, int rows, int vocab, Options options) {
+    if (teacher.rows() != rows || teacher.vocab() != vocab) {
+      throw Checks.error(
+          where,
+          "teacher is [%d, %d], allowed is [%d, %d]",
+          teacher.rows(),
+          teacher.vocab(),
+          rows,
+          vocab);
+    }
+    if (!teacher.isFull() && teacher.temperature() != options.temperature()) {
+      throw Checks.error(
+          where,
+          "temperature is %s, allowed is the %s of the teacher's top-k rows",
+          options.temperature(),
+          teacher.temperature());
+    }
+  }
+
   static void checkTemperature(String where, double t) {
     if (!(t >= 1e-3 && t <= 1e3)) {
       throw Checks.error(where, "temperature is %s, allowed are 0.001 to 1000", t);
@@ -148,9 +155,11 @@ public final class GatedDkd {
         : teacher.entropies()[i];
   }
 
-  /** Loss of one row; writes its gradient times weight. */
-  private static double row(
-      float[] z, int i, TeacherRows teacher, int y, Options o, double weight, float[] d) {
+  /**
+   * Loss of row i, whose logits start at z[from]; writes its gradient times weight to row i of d.
+   */
+  static double row(
+      float[] z, int from, int i, TeacherRows teacher, int y, Options o, double weight, float[] d) {
     int vocab = teacher.vocab();
     int base = i * vocab;
     double t = o.temperature();
@@ -164,8 +173,8 @@ public final class GatedDkd {
       qRest = teacher.nonTargetLogSumExps()[i];
       qTarget = (teacher.targetLogProbs()[i] + teacher.logSumExps()[i]) / t;
     }
-    double pRest = Softmax.logSumExpWithout(z, base, vocab, y, t);
-    double pTarget = z[base + y] / t;
+    double pRest = Softmax.logSumExpWithout(z, from, vocab, y, t);
+    double pTarget = z[from + y] / t;
     double qAll = Softmax.logAdd(qTarget, qRest);
     double pAll = Softmax.logAdd(pTarget, pRest);
     double qy = Math.exp(qTarget - qAll);
@@ -185,13 +194,26 @@ public final class GatedDkd {
     double nckd =
         teacher.isFull()
             ? fullRest(
-                z, base, vocab, teacher.values(), y, t, pRest, qRest, f, alpha * diff, beta, d)
-            : listedRest(z, base, i, teacher, y, t, pRest, qRest, f, alpha * diff, beta, d);
+                z,
+                from,
+                base,
+                vocab,
+                teacher.values(),
+                y,
+                t,
+                pRest,
+                qRest,
+                f,
+                alpha * diff,
+                beta,
+                d)
+            : listedRest(z, from, base, i, teacher, y, t, pRest, qRest, f, alpha * diff, beta, d);
     return t * t * (alpha * tckd + beta * nckd);
   }
 
   private static double fullRest(
       float[] z,
+      int from,
       int base,
       int vocab,
       float[] teacher,
@@ -210,7 +232,7 @@ public final class GatedDkd {
         continue;
       }
       double logQ = teacher[v] * inv - qRest;
-      double logP = z[v] * inv - pRest;
+      double logP = z[from + v - base] * inv - pRest;
       double q = Math.exp(logQ);
       double p = Math.exp(logP);
       nckd += Softmax.term(q, logQ, logP);
@@ -221,6 +243,7 @@ public final class GatedDkd {
 
   private static double listedRest(
       float[] z,
+      int from,
       int base,
       int i,
       TeacherRows teacher,
@@ -249,7 +272,7 @@ public final class GatedDkd {
       listed[v] = true;
       others--;
       double logQ = teacher.values()[j] * inv - qRest;
-      double logP = z[base + v] * inv - pRest;
+      double logP = z[from + v] * inv - pRest;
       double q = Math.exp(logQ);
       double p = Math.exp(logP);
       qListed += q;
@@ -264,14 +287,14 @@ public final class GatedDkd {
     float max = Float.NEGATIVE_INFINITY;
     for (int v = 0; v < vocab; v++) {
       if (!listed[v]) {
-        max = Math.max(max, z[base + v]);
+        max = Math.max(max, z[from + v]);
       }
     }
     double[] share = new double[vocab];
     double sum = 0;
     for (int v = 0; v < vocab; v++) {
       if (!listed[v]) {
-        share[v] = Math.exp(((double) z[base + v] - max) * inv);
+        share[v] = Math.exp(((double) z[from + v] - max) * inv);
         sum += share[v];
       }
     }

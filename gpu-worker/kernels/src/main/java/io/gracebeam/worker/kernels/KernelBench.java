@@ -21,7 +21,6 @@ public final class KernelBench implements AutoCloseable {
   public record Layout(String name, int bits, int headBits, int kvBits) {}
 
   private final NativeLibrary library = NativeLibrary.load();
-  private final MemorySegment pool;
   private final NativeKernels kernels;
 
   /**
@@ -30,7 +29,6 @@ public final class KernelBench implements AutoCloseable {
    * @throws UnsupportedOperationException where there are no native kernels
    */
   public KernelBench(int threads) {
-    pool = library.newPool(threads);
     kernels = new NativeKernels(library, library.bestIsa(), threads, new ScalarKernels());
   }
 
@@ -46,7 +44,7 @@ public final class KernelBench implements AutoCloseable {
       double best = 0;
       for (int i = 0; i < passes; i++) {
         long start = System.nanoTime();
-        library.read(pool, memory);
+        kernels.read(memory);
         best = Math.max(best, bytes / ((System.nanoTime() - start) / 1e9));
       }
       return best;
@@ -76,7 +74,7 @@ public final class KernelBench implements AutoCloseable {
       double best = Double.MAX_VALUE;
       for (int i = 0; i < passes; i++) {
         long start = System.nanoTime();
-        library.matmul(pool, library.bestIsa(), weight, x, m, y, space);
+        kernels.multiply(weight, x, m, y, space);
         best = Math.min(best, (System.nanoTime() - start) / 1e9);
       }
       return new Product(best, weight.byteSize());
@@ -116,6 +114,5 @@ public final class KernelBench implements AutoCloseable {
   @Override
   public void close() {
     kernels.close();
-    library.freePool(pool);
   }
 }

@@ -79,4 +79,97 @@ public interface Kernels {
       double decay,
       int t,
       float gradScale);
+
+  // Arguments of what follows have been checked by the class that is named. Where nothing else is
+  // said, sums of different versions may differ in their last bits.
+
+  /**
+   * See {@link LogScaleQuantizer#searchLogScales}: writes the scales; all versions give the same.
+   */
+  default void searchScales(float[] w, QuantSpec spec, float[] scales) {
+    LogScaleQuantizer.searchInJava(w, spec, scales);
+  }
+
+  /** Codes of w in the words of {@link Packing}; all versions give the same. */
+  default int[] packedCodes(float[] w, float[] scales, int rows, int cols, QuantSpec spec) {
+    byte[] codes = new byte[w.length];
+    int g = spec.groupSize();
+    for (int i = 0; i < w.length; i++) {
+      codes[i] = (byte) LogScaleQuantizer.code(w[i], scales[i / g], -spec.qn(), spec.qp());
+    }
+    return Packing.pack(codes, rows, cols, spec.bits());
+  }
+
+  /** See {@link QuantizedStep#gradient}. */
+  default double quantizerGradient(
+      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, double[] ds) {
+    return QuantizedStep.gradientInJava(w, scales, g, spec, ds);
+  }
+
+  /** See {@link QuantizedStep#step}. */
+  default void quantizedStep(
+      AdamW.Settings settings,
+      float[] w,
+      float[] g,
+      float[] m,
+      float[] v,
+      float[] before,
+      float[] after,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] out) {
+    QuantizedStep.stepInJava(this, settings, w, g, m, v, before, after, spec, out);
+  }
+
+  /** Sum of squares. */
+  default double squares(float[] v) {
+    double out = 0;
+    for (float x : v) {
+      out += (double) x * x;
+    }
+    return out;
+  }
+
+  /** See {@link TokenLosses#apply}. */
+  default TokenLosses.Result tokenLosses(TokenLosses.Batch batch, float[] d) {
+    return TokenLosses.java(batch, d);
+  }
+
+  /** See {@link TeacherStatistics#ofRows}. */
+  default TeacherStatistics[] statistics(
+      float[] logits, int rows, int vocab, int[] targets, double temperature) {
+    TeacherStatistics[] out = new TeacherStatistics[rows];
+    Parallel.run(
+        Parallel.shared(),
+        logits.length > 1 << 13,
+        rows,
+        i -> out[i] = TeacherStatistics.of(logits, i, vocab, targets[i], temperature));
+    return out;
+  }
+
+  /** See {@link TopK#selectRows}; all versions give the same. */
+  default TopK.Selection topK(float[] logits, int rows, int vocab, int k) {
+    TopK.Selection out = new TopK.Selection(new int[rows * k], new float[rows * k]);
+    Parallel.run(
+        Parallel.shared(),
+        logits.length > 1 << 13,
+        rows,
+        i -> {
+          TopK.Selection row = TopK.select(logits, i, vocab, k);
+          System.arraycopy(row.ids(), 0, out.ids(), i * k, k);
+          System.arraycopy(row.values(), 0, out.values(), i * k, k);
+        });
+    return out;
+  }
+
+  /** See {@link Rcka#gram(float[], int, int)}. */
+  default float[] gram(float[] v, int n, int d) {
+    return Rcka.gram(this, v, n, d);
+  }
+
+  /** See {@link Rcka#apply(float[], float[], int, int)}. */
+  default Rcka.Result rcka(float[] teacher, float[] v, int n, int d) {
+    return Rcka.apply(this, teacher, v, n, d);
+  }
 }

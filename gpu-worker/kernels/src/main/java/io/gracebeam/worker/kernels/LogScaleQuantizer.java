@@ -38,14 +38,27 @@ public final class LogScaleQuantizer {
    */
   public static float[] searchLogScales(float[] w, int rows, int cols, QuantSpec spec) {
     spec.check("LogScaleQuantizer.searchLogScales", w, null, rows, cols);
-    float[] theta = new float[spec.groups(rows, cols)];
+    float[] scales = new float[spec.groups(rows, cols)];
+    KernelProvider.best().searchScales(w, spec, scales);
+    return logarithms(scales);
+  }
+
+  private static float[] logarithms(float[] scales) {
+    float[] theta = new float[scales.length];
+    for (int i = 0; i < theta.length; i++) {
+      theta[i] = (float) StrictMath.log(scales[i]);
+    }
+    return theta;
+  }
+
+  /** The search in plain Java; writes scales [groups]. */
+  static void searchInJava(float[] w, QuantSpec spec, float[] scales) {
     int g = spec.groupSize();
     Parallel.run(
         Parallel.shared(),
         w.length > 1 << 14,
-        theta.length,
-        i -> theta[i] = (float) StrictMath.log(search(w, i * g, g, spec)));
-    return theta;
+        scales.length,
+        i -> scales[i] = search(w, i * g, g, spec));
   }
 
   /**

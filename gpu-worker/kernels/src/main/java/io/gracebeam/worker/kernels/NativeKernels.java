@@ -5,11 +5,13 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 
 /**
- * Products with packed weights in C, on tiles of 16 rows in memory outside the heap; everything
- * else is the {@link VectorKernels}' or, without the Vector API, the {@link ScalarKernels}'. One
- * product runs at a time, on all threads.
+ * The kernels in C: products with packed weights on tiles of 16 rows in memory outside the heap,
+ * and what {@link NativeTraining} does on arrays of the heap. Unpacking alone is the {@link
+ * VectorKernels}' or, without the Vector API, the {@link ScalarKernels}'. One call runs at a time,
+ * on all threads. No result depends on the instruction set or the number of threads.
  */
 public final class NativeKernels implements Kernels, AutoCloseable {
   private static final String WHERE = "matmul";
@@ -21,6 +23,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
   private final int threads;
   private final Kernels rest;
   private final MemorySegment pool;
+  private final NativeTraining training;
   private final ReentrantLock lock = new ReentrantLock();
   private boolean closed;
   private Arena arena = Arena.ofShared();
@@ -30,7 +33,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
    * Kernels with threads of their own, which end with {@link #close}.
    *
    * @param isa instruction set, at most the library's best
-   * @param rest for all but packed weights
+   * @param rest unpacks weights
    */
   NativeKernels(NativeLibrary library, int isa, int threads, Kernels rest) {
     this.library = library;
@@ -38,6 +41,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     this.threads = threads;
     this.rest = rest;
     this.pool = library.newPool(threads);
+    this.training = new NativeTraining(library, pool, isa);
   }
 
   @Override
@@ -50,15 +54,14 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     return NativeLibrary.isaName(isa) + ", " + threads + " thread(s)";
   }
 
-  /** Products with packed weights are those of all kernels; decoders are these kernels' own. */
+  /** Every instruction set gives the same bits, and what is left to Java has one result. */
   @Override
   public String identity() {
-    return rest.identity() + ", native decoder";
+    return "native " + NativeLibrary.VERSION;
   }
 
   @Override
   public void matmul(float[] x, int m, PackedWeight w, float[] y) {
-    w.checkProduct(WHERE, x, m, y);
     try (PackedMatrix matrix = open(w)) {
       matrix.multiply(x, m, y);
     }
@@ -87,19 +90,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       if (m == 0) {
         return;
       }
-      lock();
-      try {
-        long in = up((long) Float.BYTES * m * cols);
-        long out = up((long) Float.BYTES * m * rows);
-        MemorySegment all = space(in + out + up(library.scratchBytes(weight, m)));
-        MemorySegment inputs = all.asSlice(0, in);
-        MemorySegment outputs = all.asSlice(in, out);
-        MemorySegment.copy(x, 0, inputs, ValueLayout.JAVA_FLOAT, 0, m * cols);
-        library.matmul(pool, isa, weight, inputs, m, outputs, all.asSlice(in + out));
-        MemorySegment.copy(outputs, ValueLayout.JAVA_FLOAT, 0, y, 0, m * rows);
-      } finally {
-        lock.unlock();
-      }
+      NativeKernels.this.multiply(weight, rows, cols, x, m, y);
     }
 
     @Override
@@ -204,6 +195,29 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     }
   }
 
+  /**
+   * A product with a weight of {@link #pack}; all memory is the caller's, space aligned to 64
+   * bytes.
+   */
+  void multiply(MemorySegment weight, MemorySegment x, int m, MemorySegment y, MemorySegment own) {
+    lock();
+    try {
+      library.matmul(pool, isa, weight, x, m, y, own);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Reads memory as fast as it goes. */
+  void read(MemorySegment memory) {
+    lock();
+    try {
+      library.read(pool, memory);
+    } finally {
+      lock.unlock();
+    }
+  }
+
   /** Whether some scale is no bfloat16 number. */
   private static boolean wide(float[] scales) {
     for (float s : scales) {
@@ -252,9 +266,51 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     }
   }
 
+  /** Packs w for one product. */
   @Override
   public void dense(float[] x, int m, float[] w, int rows, int cols, float[] y) {
-    rest.dense(x, m, w, rows, cols, y);
+    ScalarKernels.checkDense(x, m, w, rows, cols, y);
+    if (m == 0) {
+      return;
+    }
+    try (Arena own = Arena.ofShared()) {
+      float[] exact = w.length == rows * cols ? w : java.util.Arrays.copyOf(w, rows * cols);
+      multiply(pack(new FloatWeight(rows, cols, exact), own), rows, cols, x, m, y);
+    }
+  }
+
+  private void multiply(MemorySegment weight, int rows, int cols, float[] x, int m, float[] y) {
+    lock();
+    try {
+      long in = up((long) Float.BYTES * m * cols);
+      long out = up((long) Float.BYTES * m * rows);
+      MemorySegment all = space(in + out + up(library.scratchBytes(weight, m)));
+      MemorySegment inputs = all.asSlice(0, in);
+      MemorySegment outputs = all.asSlice(in, out);
+      MemorySegment.copy(x, 0, inputs, ValueLayout.JAVA_FLOAT, 0, m * cols);
+      library.matmul(pool, isa, weight, inputs, m, outputs, all.asSlice(in + out));
+      MemorySegment.copy(outputs, ValueLayout.JAVA_FLOAT, 0, y, 0, m * rows);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private <T> T locked(Supplier<T> body) {
+    lock();
+    try {
+      return body.get();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private void locking(Runnable body) {
+    lock();
+    try {
+      body.run();
+    } finally {
+      lock.unlock();
+    }
   }
 
   @Override
@@ -265,7 +321,10 @@ public final class NativeKernels implements Kernels, AutoCloseable {
   @Override
   public void fakeQuantize(
       float[] w, float[] theta, int rows, int cols, QuantSpec spec, float[] out) {
-    rest.fakeQuantize(w, theta, rows, cols, spec, out);
+    int n = spec.check("fakeQuantize", w, theta, rows, cols);
+    Checks.length("fakeQuantize", "out", out.length, n);
+    float[] scales = LogScaleQuantizer.scales(theta);
+    locking(() -> training.fakeQuantise(w, scales, rows, cols, spec, out));
   }
 
   @Override
@@ -279,7 +338,16 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       double thetaFactor,
       float[] dW,
       float[] dTheta) {
-    rest.lsqGradient(w, theta, dWhat, rows, cols, spec, thetaFactor, dW, dTheta);
+    LsqGradient.check("lsqGradient", w, theta, dWhat, rows, cols, spec, thetaFactor, dW, dTheta);
+    float[] s = LogScaleQuantizer.scales(theta);
+    double[] ds = locked(() -> training.gradient(w, s, dWhat, rows, cols, spec, dW, null));
+    if (spec.perTensor()) {
+      dTheta[0] = (float) (thetaFactor * s[0] * NativeTraining.sum(ds));
+      return;
+    }
+    for (int k = 0; k < s.length; k++) {
+      dTheta[k] = (float) (thetaFactor * s[k] * ds[k]);
+    }
   }
 
   @Override
@@ -295,6 +363,99 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       double decay,
       int t,
       float gradScale) {
-    rest.adamW(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
+    AdamW.Settings s = AdamW.check(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
+    locking(() -> training.adamW(AdamW.factors(s), p, g, m, v));
+  }
+
+  @Override
+  public void searchScales(float[] w, QuantSpec spec, float[] scales) {
+    double[] ratios = new double[LogScaleQuantizer.STEPS];
+    java.util.Arrays.setAll(ratios, LogScaleQuantizer::ratio);
+    locking(() -> training.searchScales(w, spec.groupSize(), spec.bits(), ratios, scales));
+  }
+
+  @Override
+  public int[] packedCodes(float[] w, float[] scales, int rows, int cols, QuantSpec spec) {
+    int[] words = new int[rows * Packing.wordsPerRow(cols, spec.bits())];
+    locking(() -> training.quantise(w, scales, rows, cols, spec, words));
+    return words;
+  }
+
+  @Override
+  public double quantizerGradient(
+      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, double[] ds) {
+    double[] squares = new double[rows];
+    double[] own = locked(() -> training.gradient(w, scales, g, rows, cols, spec, null, squares));
+    if (spec.perTensor()) {
+      ds[0] = NativeTraining.sum(own);
+    } else {
+      System.arraycopy(own, 0, ds, 0, ds.length);
+    }
+    return NativeTraining.sum(squares);
+  }
+
+  @Override
+  public void quantizedStep(
+      AdamW.Settings settings,
+      float[] w,
+      float[] g,
+      float[] m,
+      float[] v,
+      float[] before,
+      float[] after,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] out) {
+    AdamW.Factors f = AdamW.factors(settings);
+    locking(() -> training.quantisedStep(f, w, g, m, v, before, after, rows, cols, spec, out));
+  }
+
+  @Override
+  public double squares(float[] v) {
+    return locked(() -> training.squares(v));
+  }
+
+  @Override
+  public TokenLosses.Result tokenLosses(TokenLosses.Batch batch, float[] d) {
+    double[] losses = new double[2 * batch.rows()];
+    if (!locked(() -> training.tokenLosses(batch, losses, d))) {
+      // Rows with such a number are as they were, even where d is the logits.
+      TokenLosses.checkLogits(batch);
+      throw Checks.error("TokenLosses", "a number is not finite, allowed are finite ones");
+    }
+    double[] ce = new double[batch.rows()];
+    double[] distillation = new double[batch.rows()];
+    for (int i = 0; i < batch.rows(); i++) {
+      ce[i] = losses[2 * i];
+      distillation[i] = losses[2 * i + 1];
+    }
+    return new TokenLosses.Result(ce, distillation);
+  }
+
+  @Override
+  public TeacherStatistics[] statistics(
+      float[] logits, int rows, int vocab, int[] targets, double temperature) {
+    TeacherStatistics[] out =
+        locked(() -> training.statistics(logits, rows, vocab, targets, temperature));
+    if (out == null) {
+      Checks.finite("TeacherStatistics.ofRows", "logits", logits, 0, logits.length);
+    }
+    return out;
+  }
+
+  @Override
+  public TopK.Selection topK(float[] logits, int rows, int vocab, int k) {
+    return locked(() -> training.topK(logits, rows, vocab, k));
+  }
+
+  @Override
+  public float[] gram(float[] v, int n, int d) {
+    return locked(() -> training.gram(v, n, d, space(training.rckaScratch(n, d))));
+  }
+
+  @Override
+  public Rcka.Result rcka(float[] teacher, float[] v, int n, int d) {
+    return locked(() -> training.rcka(teacher, v, n, d, space(training.rckaScratch(n, d))));
   }
 }

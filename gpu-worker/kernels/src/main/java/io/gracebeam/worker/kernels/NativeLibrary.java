@@ -24,7 +24,7 @@ import java.util.Locale;
  */
 final class NativeLibrary {
   /** GK_VERSION of the header that this class was written for. */
-  static final int VERSION = 1;
+  static final int VERSION = 2;
 
   /** Names of the instruction sets, GK_SCALAR first. */
   private static final String[] ISA = {"plain C", "AVX2", "AVX-512 VNNI", "AMX"};
@@ -291,14 +291,14 @@ final class NativeLibrary {
   }
 
   /** Java has checked everything before, so an error code is a fault of this program. */
-  private static long checked(long result) {
+  static long checked(long result) {
     if (result < 0) {
       throw new IllegalStateException("the native kernels refuse a call with code " + result);
     }
     return result;
   }
 
-  private MethodHandle function(String name, MemoryLayout result, MemoryLayout... arguments) {
+  MethodHandle function(String name, MemoryLayout result, MemoryLayout... arguments) {
     return link(name, FunctionDescriptor.of(result, arguments));
   }
 
@@ -306,16 +306,27 @@ final class NativeLibrary {
     return link(name, FunctionDescriptor.ofVoid(arguments));
   }
 
-  private MethodHandle link(String name, FunctionDescriptor type) {
+  /**
+   * A function of a pool, an instruction set and these arguments, whose addresses may be arrays.
+   */
+  MethodHandle onHeap(String name, MemoryLayout... arguments) {
+    MemoryLayout[] all = new MemoryLayout[arguments.length + 2];
+    all[0] = ADDRESS;
+    all[1] = JAVA_INT;
+    System.arraycopy(arguments, 0, all, 2, arguments.length);
+    return link(name, FunctionDescriptor.of(JAVA_INT, all), Linker.Option.critical(true));
+  }
+
+  private MethodHandle link(String name, FunctionDescriptor type, Linker.Option... options) {
     MemorySegment address =
         symbols
             .find(name)
             .orElseThrow(
                 () -> new UnsupportedOperationException("the native kernels lack " + name));
-    return Linker.nativeLinker().downcallHandle(address, type);
+    return Linker.nativeLinker().downcallHandle(address, type, options);
   }
 
-  private static Object call(MethodHandle handle, Object... arguments) {
+  static Object call(MethodHandle handle, Object... arguments) {
     try {
       return handle.invokeWithArguments(arguments);
     } catch (Throwable e) {

@@ -47,29 +47,33 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
   public static PackedWeight pack(
       byte[] codes, float[] scales, int rows, int cols, QuantSpec spec) {
     Checks.length(WHERE, "scales", scales.length, spec.groups(rows, cols));
-    float[] own;
-    if (spec.perTensor()) {
-      own = new float[rows];
-      java.util.Arrays.fill(own, scales[0]);
-    } else {
-      own = scales.clone();
-    }
     return new PackedWeight(
         spec.bits(),
         spec.segment(cols),
         rows,
         cols,
         Packing.pack(codes, rows, cols, spec.bits()),
-        own);
+        ofRows(scales, rows, spec));
+  }
+
+  private static float[] ofRows(float[] scales, int rows, QuantSpec spec) {
+    if (!spec.perTensor()) {
+      return scales.clone();
+    }
+    float[] own = new float[rows];
+    java.util.Arrays.fill(own, scales[0]);
+    return own;
   }
 
   /** Quantises w with log scales theta and packs the codes. */
   public static PackedWeight quantize(
       float[] w, float[] theta, int rows, int cols, QuantSpec spec) {
     spec.check(WHERE, w, theta, rows, cols);
-    byte[] codes = new byte[w.length];
-    LogScaleQuantizer.quantize(w, theta, rows, cols, spec, codes);
-    return pack(codes, LogScaleQuantizer.scales(theta), rows, cols, spec);
+    Checks.product(WHERE, cols, spec.bits());
+    float[] scales = LogScaleQuantizer.scales(theta);
+    int[] words = KernelProvider.best().packedCodes(w, scales, rows, cols, spec);
+    return new PackedWeight(
+        spec.bits(), spec.segment(cols), rows, cols, words, ofRows(scales, rows, spec));
   }
 
   /**

@@ -32,7 +32,13 @@ public final class Rcka {
 
   /** Centred similarity matrix {@code [n, n]} of states {@code v [n, d]}; symmetric. */
   public static float[] gram(float[] v, int n, int d) {
-    return centred(similarities(normalised(v, n, d, new double[n]), n, d), n);
+    checkStates(v, n, d);
+    return KernelProvider.best().gram(v, n, d);
+  }
+
+  /** In plain Java, but for the product. */
+  static float[] gram(Kernels kernels, float[] v, int n, int d) {
+    return centred(similarities(kernels, normalised(v, n, d, new double[n]), n, d), n);
   }
 
   /**
@@ -42,9 +48,14 @@ public final class Rcka {
    * @throws IllegalArgumentException on wrong sizes or numbers that are not finite
    */
   public static Result apply(float[] kcT, float[] vS, int n, int d) {
-    Checks.positive(WHERE, "n", n);
+    checkStates(vS, n, d);
     Checks.length(WHERE, "kcT", kcT.length, Checks.product(WHERE, n, n));
     Checks.finite(WHERE, "kcT", kcT, 0, kcT.length);
+    return KernelProvider.best().rcka(kcT, vS, n, d);
+  }
+
+  /** In plain Java, but for the products. */
+  static Result apply(Kernels kernels, float[] kcT, float[] vS, int n, int d) {
     double[] norms = new double[n];
     float[] unit = normalised(vS, n, d, norms);
     if (n < MIN_TOKENS) {
@@ -53,7 +64,7 @@ public final class Rcka {
     // A matrix that was rounded for storage is no longer centred; centring again keeps the gradient
     // exact.
     float[] a = centred(kcT, n);
-    float[] b = centred(similarities(unit, n, d), n);
+    float[] b = centred(similarities(kernels, unit, n, d), n);
     double tt = 0;
     double ss = 0;
     double ts = 0;
@@ -78,7 +89,7 @@ public final class Rcka {
       }
     }
     float[] dV = new float[unit.length];
-    KernelProvider.best().dense(g, n, transposed, d, n, dV);
+    kernels.dense(g, n, transposed, d, n, dV);
     for (int i = 0; i < n; i++) {
       double dot = 0;
       for (int j = i * d; j < (i + 1) * d; j++) {
@@ -143,12 +154,15 @@ public final class Rcka {
     return new Result(0, 1, new float[n * d], true);
   }
 
-  private static float[] normalised(float[] v, int n, int d, double[] norms) {
+  private static void checkStates(float[] v, int n, int d) {
     Checks.positive(WHERE, "n", n);
     Checks.positive(WHERE, "d", d);
     Checks.length(WHERE, "v", v.length, Checks.product(WHERE, n, d));
     Checks.product(WHERE, n, n);
     Checks.finite(WHERE, "v", v, 0, v.length);
+  }
+
+  private static float[] normalised(float[] v, int n, int d, double[] norms) {
     float[] unit = new float[v.length];
     for (int i = 0; i < n; i++) {
       double sum = 0;
@@ -164,9 +178,9 @@ public final class Rcka {
     return unit;
   }
 
-  private static float[] similarities(float[] unit, int n, int d) {
+  private static float[] similarities(Kernels kernels, float[] unit, int n, int d) {
     float[] k = new float[n * n];
-    KernelProvider.best().dense(unit, n, unit, n, d, k);
+    kernels.dense(unit, n, unit, n, d, k);
     return k;
   }
 

@@ -25,6 +25,23 @@ public record TeacherStatistics(
     return of(logits, row, vocab, target, 1.0);
   }
 
+  /**
+   * Statistics of all rows of {@code logits [rows, vocab]}.
+   *
+   * @param targets [rows], in [0, vocab)
+   * @throws IllegalArgumentException on sizes that differ or a number that is not finite
+   */
+  public static TeacherStatistics[] ofRows(
+      float[] logits, int rows, int vocab, int[] targets, double temperature) {
+    String where = "TeacherStatistics.ofRows";
+    Checks.notNegative(where, "rows", rows);
+    GatedDkd.checkVocab(where, vocab);
+    GatedDkd.checkTemperature(where, temperature);
+    Checks.length(where, "logits", logits.length, Checks.product(where, rows, vocab));
+    Checks.targets(where, targets, rows, vocab);
+    return KernelProvider.best().statistics(logits, rows, vocab, targets, temperature);
+  }
+
   /** Statistics of row {@code row} of {@code logits [rows, vocab]}; vocab is at least 2. */
   public static TeacherStatistics of(
       float[] logits, int row, int vocab, int target, double temperature) {

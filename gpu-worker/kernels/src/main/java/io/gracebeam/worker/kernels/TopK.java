@@ -7,11 +7,25 @@ public final class TopK {
   /**
    * The k largest values in descending order; of equal values the lower id comes first.
    *
-   * @param ids token ids, [k]
-   * @param values their logits, [k]
+   * @param ids token ids, [k], or [rows, k] of several rows
+   * @param values their logits, in the same shape
    */
   @SuppressWarnings("ArrayRecordComponent")
   public record Selection(int[] ids, float[] values) {}
+
+  /** Selects from each row of {@code logits [rows, vocab]}; k is 1 to vocab. */
+  public static Selection selectRows(float[] logits, int rows, int vocab, int k) {
+    String where = "TopK.selectRows";
+    Checks.notNegative(where, "rows", rows);
+    Checks.positive(where, "vocab", vocab);
+    Checks.length(where, "logits", logits.length, Checks.product(where, rows, vocab));
+    if (k < 1 || k > vocab) {
+      throw Checks.error(where, "k is %d, allowed are 1 to %d", k, vocab);
+    }
+    Checks.product(where, rows, k);
+    Checks.finite(where, "logits", logits, 0, logits.length);
+    return KernelProvider.best().topK(logits, rows, vocab, k);
+  }
 
   /** Selects from row {@code row} of {@code logits [rows, vocab]}; k is 1 to vocab. */
   public static Selection select(float[] logits, int row, int vocab, int k) {

@@ -3,7 +3,6 @@ package io.gracebeam.worker.kernels;
 import java.util.concurrent.ForkJoinPool;
 import java.util.function.IntConsumer;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
@@ -20,11 +19,7 @@ import jdk.incubator.vector.VectorSpecies;
 public final class VectorKernels implements Kernels {
   private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
   private static final int LANES = F.length();
-  private static final VectorSpecies<Integer> I8 = IntVector.SPECIES_256;
-  private static final VectorSpecies<Float> F8 = FloatVector.SPECIES_256;
-  private static final VectorSpecies<Integer> I4 = IntVector.SPECIES_128;
-  private static final VectorSpecies<Float> F4 = FloatVector.SPECIES_128;
-  private static final int BLOCK = 16;
+  private static final int BLOCK = PackedBlock.ROWS;
   private static final int CHUNK = 1 << 14;
   private static final long WORTH = 1 << 16;
 
@@ -71,83 +66,6 @@ public final class VectorKernels implements Kernels {
         (long) Math.max(1, m) * w.rows() * cols,
         (w.rows() + BLOCK - 1) / BLOCK,
         b -> new PackedBlock(w, b * BLOCK).multiply(inputs, high, low, m, y));
-  }
-
-  /**
-   * Sixteen rows of a packed weight, one a lane. Codes and the inputs' halves are so small that
-   * float32 sums of their products over a run are exact.
-   */
-  private static final class PackedBlock {
-    final PackedWeight w;
-    final int first;
-    final int rows;
-    final int run;
-    final int runs;
-    final float[] codes; // [cols, BLOCK]
-    final float[] scales; // [runs, BLOCK]
-
-    PackedBlock(PackedWeight w, int first) {
-      this.w = w;
-      this.first = first;
-      this.rows = Math.min(BLOCK, w.rows() - first);
-      this.run = w.run();
-      this.runs = w.cols() / run;
-      this.codes = new float[w.cols() * BLOCK];
-      this.scales = new float[runs * BLOCK];
-      float[] row = new float[w.cols()];
-      for (int r = 0; r < rows; r++) {
-        unpackRow(w, first + r, false, row, 0);
-        for (int c = 0; c < row.length; c++) {
-          codes[c * BLOCK + r] = row[c];
-        }
-        for (int k = 0; k < runs; k++) {
-          scales[k * BLOCK + r] = w.scales()[((first + r) * w.cols() + k * run) / w.groupSize()];
-        }
-      }
-    }
-
-    void multiply(RoundedInputs inputs, float[] high, float[] low, int m, float[] y) {
-      float[] out = new float[BLOCK];
-      for (int i = 0; i < m; i += 2) {
-        // With an odd number of inputs the last is computed twice.
-        int second = Math.min(i + 1, m - 1);
-        for (int lane = 0; lane < rows; lane += LANES) {
-          FloatVector a = FloatVector.zero(F);
-          FloatVector b = a;
-          for (int k = 0; k < runs; k++) {
-            FloatVector ah = FloatVector.zero(F);
-            FloatVector al = ah;
-            FloatVector bh = ah;
-            FloatVector bl = ah;
-            int x0 = i * w.cols() + k * run;
-            int x1 = second * w.cols() + k * run;
-            int at = k * run * BLOCK + lane;
-            for (int c = 0; c < run; c++, at += BLOCK) {
-              FloatVector v = FloatVector.fromArray(F, codes, at);
-              ah = v.fma(FloatVector.broadcast(F, high[x0 + c]), ah);
-              al = v.fma(FloatVector.broadcast(F, low[x0 + c]), al);
-              bh = v.fma(FloatVector.broadcast(F, high[x1 + c]), bh);
-              bl = v.fma(FloatVector.broadcast(F, low[x1 + c]), bl);
-            }
-            FloatVector scale = FloatVector.fromArray(F, scales, k * BLOCK + lane);
-            a = whole(ah, al).fma(scale.mul(inputs.scales()[i * runs + k]), a);
-            b = whole(bh, bl).fma(scale.mul(inputs.scales()[second * runs + k]), b);
-          }
-          int n = Math.min(LANES, rows - lane);
-          a.intoArray(out, 0);
-          System.arraycopy(out, 0, y, i * w.rows() + first + lane, n);
-          b.intoArray(out, 0);
-          System.arraycopy(out, 0, y, second * w.rows() + first + lane, n);
-        }
-      }
-    }
-
-    /** 256 high + low as one integer, rounded to a float once. */
-    private static FloatVector whole(FloatVector high, FloatVector low) {
-      IntVector h = (IntVector) high.convert(VectorOperators.F2I, 0);
-      IntVector l = (IntVector) low.convert(VectorOperators.F2I, 0);
-      return (FloatVector) h.mul(256).add(l).convert(VectorOperators.I2F, 0);
-    }
   }
 
   @Override
@@ -301,56 +219,9 @@ public final class VectorKernels implements Kernels {
         (w.rows() + BLOCK - 1) / BLOCK,
         b -> {
           for (int r = b * BLOCK; r < Math.min(w.rows(), (b + 1) * BLOCK); r++) {
-            unpackRow(w, r, true, out, r * w.cols());
+            PackedBlock.unpackRow(w, r, true, out, r * w.cols());
           }
         });
-  }
-
-  /** Codes of a row as floats, times their scales if asked. */
-  private static void unpackRow(PackedWeight w, int row, boolean scaled, float[] out, int at) {
-    int cols = w.cols();
-    int bits = w.bits();
-    int g = w.groupSize();
-    int[] words = w.words();
-    float[] scales = w.scales();
-    int base = row * Packing.wordsPerRow(cols, bits);
-    int scale = row * (cols / g);
-    // The codes of one step fit into 32 bits: broadcast that window and shift each lane by its own
-    // amount.
-    int step = bits <= 4 ? 8 : 4;
-    int fast = g % step == 0 ? cols : 0;
-    int mask = (1 << bits) - 1;
-    int offset = 1 << (bits - 1);
-    if (step == 8) {
-      IntVector shifts = IntVector.zero(I8).addIndex(bits);
-      for (int c = 0; c < fast; c += 8) {
-        IntVector u = IntVector.broadcast(I8, window(words, base, c * bits, 8 * bits));
-        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
-        FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F8, 0);
-        f.mul(scaled ? scales[scale + c / g] : 1f).intoArray(out, at + c);
-      }
-    } else {
-      IntVector shifts = IntVector.zero(I4).addIndex(bits);
-      for (int c = 0; c < fast; c += 4) {
-        IntVector u = IntVector.broadcast(I4, window(words, base, c * bits, 4 * bits));
-        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
-        FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F4, 0);
-        f.mul(scaled ? scales[scale + c / g] : 1f).intoArray(out, at + c);
-      }
-    }
-    for (int c = fast; c < cols; c++) {
-      out[at + c] = Packing.code(words, base, c, bits) * (scaled ? scales[scale + c / g] : 1f);
-    }
-  }
-
-  /**
-   * The {@code need} (at most 32) bits from bit {@code bit} of a row, and whatever follows them.
-   */
-  private static int window(int[] words, int base, int bit, int need) {
-    int at = base + (bit >>> 5);
-    int shift = bit & 31;
-    int u = words[at] >>> shift;
-    return shift + need > 32 ? u | (words[at + 1] << (32 - shift)) : u;
   }
 
   @Override
@@ -400,9 +271,34 @@ public final class VectorKernels implements Kernels {
       float[] dTheta) {
     LsqGradient.check("lsqGradient", w, theta, dWhat, rows, cols, spec, thetaFactor, dW, dTheta);
     float[] s = LogScaleQuantizer.scales(theta);
+    double[] ds = new double[s.length];
+    segments(w, s, dWhat, rows, cols, spec, dW, ds);
+    for (int k = 0; k < s.length; k++) {
+      dTheta[k] = (float) (thetaFactor * s[k] * ds[k]);
+    }
+  }
+
+  @Override
+  public double quantizerGradient(
+      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, double[] ds) {
+    float[] dW = new float[g.length];
+    segments(w, scales, g, rows, cols, spec, dW, ds);
+    return Checks.allFinite(g, 0, g.length) ? squares(dW) : Double.NaN;
+  }
+
+  /** Gradients by the scales, and those that the mask lets pass. */
+  private void segments(
+      float[] w,
+      float[] s,
+      float[] dWhat,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] dW,
+      double[] ds) {
     int seg = spec.segment(cols);
     int perRow = cols / seg;
-    double[] ds = new double[rows * perRow];
+    double[] own = spec.perTensor() ? new double[rows * perRow] : ds;
     run(
         w.length,
         rows,
@@ -410,19 +306,14 @@ public final class VectorKernels implements Kernels {
           float[] lanes = new float[LANES];
           for (int k = 0; k < perRow; k++) {
             int id = r * perRow + k;
-            ds[id] =
+            own[id] =
                 segment(w, s[spec.perTensor() ? 0 : id], dWhat, id * seg, seg, spec, dW, lanes);
           }
         });
     if (spec.perTensor()) {
-      double all = 0;
-      for (double d : ds) {
-        all += d;
-      }
-      dTheta[0] = (float) (thetaFactor * s[0] * all);
-    } else {
-      for (int k = 0; k < s.length; k++) {
-        dTheta[k] = (float) (thetaFactor * s[k] * ds[k]);
+      ds[0] = 0;
+      for (double d : own) {
+        ds[0] += d;
       }
     }
   }
@@ -481,15 +372,7 @@ public final class VectorKernels implements Kernels {
       double decay,
       int t,
       float gradScale) {
-    AdamW.check(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
-    float keep = (float) (1 - lr * decay);
-    float rate = (float) (lr / (1 - StrictMath.pow(b1, t)));
-    float root = (float) (1 / Math.sqrt(1 - StrictMath.pow(b2, t)));
-    float f1 = (float) b1;
-    float f2 = (float) b2;
-    float h1 = (float) (1 - b1);
-    float h2 = (float) (1 - b2);
-    float e = (float) eps;
+    AdamW.Factors f = AdamW.factors(AdamW.check(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale));
     run(
         p.length,
         (p.length + CHUNK - 1) / CHUNK,
@@ -499,11 +382,12 @@ public final class VectorKernels implements Kernels {
           // The last vector of the array is masked, so every element sees the same operations.
           for (int i = from; i < to; i += LANES) {
             VectorMask<Float> in = F.indexInRange(i, to);
-            FloatVector gi = FloatVector.fromArray(F, g, i, in).mul(gradScale);
-            FloatVector mi = FloatVector.fromArray(F, m, i, in).mul(f1).add(gi.mul(h1));
-            FloatVector vi = FloatVector.fromArray(F, v, i, in).mul(f2).add(gi.mul(gi).mul(h2));
-            FloatVector step = mi.mul(rate).div(vi.sqrt().mul(root).add(e));
-            FloatVector.fromArray(F, p, i, in).mul(keep).sub(step).intoArray(p, i, in);
+            FloatVector gi = FloatVector.fromArray(F, g, i, in).mul(f.gradScale());
+            FloatVector mi = FloatVector.fromArray(F, m, i, in).mul(f.b1()).add(gi.mul(f.rest1()));
+            FloatVector vi =
+                FloatVector.fromArray(F, v, i, in).mul(f.b2()).add(gi.mul(gi).mul(f.rest2()));
+            FloatVector step = mi.mul(f.rate()).div(vi.sqrt().mul(f.root()).add(f.eps()));
+            FloatVector.fromArray(F, p, i, in).mul(f.keep()).sub(step).intoArray(p, i, in);
             mi.intoArray(m, i, in);
             vi.intoArray(v, i, in);
           }

@@ -164,21 +164,18 @@ public final class TeacherExtractor {
     int vocab = shape.vocab();
     boolean topK = shape.form() == SignalHeader.Form.TOP_K;
     float[][] scalars = new float[4][t];
-    int[] ids = topK ? new int[t * shape.k()] : null;
-    float[] values = topK ? new float[t * shape.k()] : logits;
+    TopK.Selection top = topK ? TopK.selectRows(logits, t, vocab, shape.k()) : null;
+    int[] ids = topK ? top.ids() : null;
+    float[] values = topK ? top.values() : logits;
     ExampleSignal.Builder message = ExampleSignal.newBuilder().setId(item.id());
+    TeacherStatistics[] all =
+        TeacherStatistics.ofRows(logits, t, vocab, item.targets(), shape.temperature());
     for (int i = 0; i < t; i++) {
-      TeacherStatistics s =
-          TeacherStatistics.of(logits, i, vocab, item.targets()[i], shape.temperature());
+      TeacherStatistics s = all[i];
       scalars[0][i] = (float) s.targetLogProb();
       scalars[1][i] = (float) s.logSumExp();
       scalars[2][i] = (float) s.entropy();
       scalars[3][i] = (float) s.nonTargetLogSumExp();
-      if (topK) {
-        TopK.Selection top = TopK.select(logits, i, vocab, shape.k());
-        System.arraycopy(top.ids(), 0, ids, i * shape.k(), shape.k());
-        System.arraycopy(top.values(), 0, values, i * shape.k(), shape.k());
-      }
       int answer = item.answers()[i];
       message.addTokens(
           TokenSignal.newBuilder()

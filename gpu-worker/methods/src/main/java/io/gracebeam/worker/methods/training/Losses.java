@@ -3,10 +3,10 @@ package io.gracebeam.worker.methods.training;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Grace;
 import io.gracebeam.proto.v1.Variant;
-import io.gracebeam.worker.kernels.CrossEntropy;
 import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.Rcka;
 import io.gracebeam.worker.kernels.TeacherRows;
+import io.gracebeam.worker.kernels.TokenLosses;
 import io.gracebeam.worker.methods.signals.SignalHeader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
@@ -85,12 +85,9 @@ final class Losses {
   }
 
   private double gates(Signals s) {
-    if (!options.gate()) {
-      return s.tokens();
-    }
     double out = 0;
     for (float h : s.entropy()) {
-      out += GatedDkd.gate(h, shape.vocab());
+      out += gate(h);
     }
     return out;
   }
@@ -98,8 +95,8 @@ final class Losses {
   /**
    * Adds the losses of a micro-batch to the total.
    *
-   * @param logits [rows, vocab]
-   * @return gradient of CE + beta GDKD by the logits
+   * @param logits [rows, vocab], finite; becomes the gradient of CE + beta GDKD by the logits
+   * @return the same array
    */
   float[] logits(
       float[] logits,
@@ -112,28 +109,41 @@ final class Losses {
     int[] targets =
         items.stream().flatMapToInt(i -> java.util.Arrays.stream(i.targets())).toArray();
     int rows = targets.length;
-    CrossEntropy.Result ce = CrossEntropy.apply(logits, rows, vocab, targets);
-    double share = (double) rows / norms.tokens();
-    total.ce += ce.loss() * share;
-    float[] d = ce.dLogits();
-    for (int i = 0; i < d.length; i++) {
-      d[i] = (float) (d[i] * share);
+    TeacherRows teacher = options == null ? null : teacher(signals, rows);
+    double[] shares = options == null ? null : shares(signals, norms, rows);
+    double[] weights = shares == null ? null : shares.clone();
+    for (int i = 0; weights != null && i < rows; i++) {
+      weights[i] *= beta;
     }
-    if (options != null) {
-      GatedDkd.Result kd =
-          GatedDkd.apply(logits, rows, vocab, teacher(signals, rows), targets, options);
-      double own = 0;
-      for (double g : kd.gates()) {
-        own += g;
-      }
-      double part = own / norms.gates();
-      total.gdkd += kd.loss() * part;
-      double scale = beta * part;
-      for (int i = 0; i < d.length; i++) {
-        d[i] += (float) (scale * kd.dLogits()[i]);
+    TokenLosses.Batch batch =
+        new TokenLosses.Batch(
+            logits, rows, vocab, targets, 1.0 / norms.tokens(), teacher, weights, options);
+    TokenLosses.Result found = TokenLosses.apply(batch, logits);
+    double ce = 0;
+    double gdkd = 0;
+    for (int i = 0; i < rows; i++) {
+      ce += found.ce()[i];
+      gdkd += shares == null ? 0 : shares[i] * found.distillation()[i];
+    }
+    total.ce += ce / norms.tokens();
+    total.gdkd += gdkd;
+    return logits;
+  }
+
+  /** Each token's gate over the sum of the batch's gates. */
+  private double[] shares(List<Signals> signals, Norms norms, int rows) {
+    double[] out = new double[rows];
+    int at = 0;
+    for (Signals s : signals) {
+      for (float h : s.entropy()) {
+        out[at++] = gate(h) / norms.gates();
       }
     }
-    return d;
+    return out;
+  }
+
+  private double gate(double entropy) {
+    return options.gate() ? GatedDkd.gate(entropy, shape.vocab()) : 1;
   }
 
   /**
@@ -185,6 +195,9 @@ final class Losses {
   }
 
   private static float[] concat(List<float[]> parts) {
+    if (parts.size() == 1) {
+      return parts.get(0);
+    }
     float[] out = new float[parts.stream().mapToInt(p -> p.length).sum()];
     int at = 0;
     for (float[] p : parts) {

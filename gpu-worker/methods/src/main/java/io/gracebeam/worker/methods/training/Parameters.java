@@ -7,9 +7,11 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.AdamW;
+import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.LsqGradient;
 import io.gracebeam.worker.kernels.QuantSpec;
+import io.gracebeam.worker.kernels.QuantizedStep;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -43,6 +45,7 @@ final class Parameters {
     float[] thetaV;
     float[] dTheta;
     float[] quantized;
+    float[] scales; // of theta; null if theta or w may have changed since quantized was written
 
     Slot(String name, NDArray array, float[] master) {
       this.name = name;
@@ -117,7 +120,10 @@ final class Parameters {
       for (Slot s : slots) {
         float[] values = s.w;
         if (s.spec != null) {
-          LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
+          if (s.scales == null) {
+            s.scales = LogScaleQuantizer.scales(s.theta);
+            LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
+          }
           values = s.quantized;
         }
         s.array.intern(
@@ -148,31 +154,45 @@ final class Parameters {
     }
     float scale =
         t.getClipNorm() > 0 && norm > t.getClipNorm() ? (float) (t.getClipNorm() / norm) : 1f;
-    double b1 = t.getBeta1();
-    double b2 = t.getBeta2();
     for (Slot s : slots) {
-      AdamW.step(
-          s.w, s.g, s.m, s.v, rate, b1, b2, EPS, s.matrix ? t.getWeightDecay() : 0, number, scale);
-      if (s.spec != null) {
-        AdamW.step(
+      double decay = s.matrix ? t.getWeightDecay() : 0;
+      AdamW.Settings own = settings(t, rate, decay, number, scale);
+      if (s.spec == null) {
+        step(own, s.w, s.g, s.m, s.v);
+      } else {
+        float[] before = scales(s);
+        step(
+            settings(t, rate * t.getScaleRateFactor(), 0, number, scale),
             s.theta,
             s.dTheta,
             s.thetaM,
-            s.thetaV,
-            rate * t.getScaleRateFactor(),
-            b1,
-            b2,
-            EPS,
-            0,
-            number,
-            scale);
+            s.thetaV);
+        s.scales = LogScaleQuantizer.scales(s.theta);
+        QuantizedStep.step(
+            own, s.w, s.g, s.m, s.v, before, s.scales, s.rows, s.cols, s.spec, s.quantized);
       }
       s.g = null;
     }
     return norm;
   }
 
-  /** Straight-through gradients into the slots; the sum of their squares. */
+  private static AdamW.Settings settings(
+      Training t, double rate, double decay, int number, float scale) {
+    return new AdamW.Settings(rate, t.getBeta1(), t.getBeta2(), EPS, decay, number, scale);
+  }
+
+  private static void step(AdamW.Settings s, float[] p, float[] g, float[] m, float[] v) {
+    AdamW.step(p, g, m, v, s.lr(), s.b1(), s.b2(), s.eps(), s.decay(), s.t(), s.gradScale());
+  }
+
+  private static float[] scales(Slot s) {
+    return s.scales == null ? LogScaleQuantizer.scales(s.theta) : s.scales;
+  }
+
+  /**
+   * Gradients by the engine's arrays and by the log-scales into the slots; the sum of the squares
+   * of the straight-through ones.
+   */
   double gradients() {
     double square = 0;
     try (NDScope scope = new NDScope()) {
@@ -181,20 +201,24 @@ final class Parameters {
         NDArray gradient = s.array.getGradient();
         s.g = gradient.toFloatArray();
         clear(s.array);
-        double own = squares(s.g);
-        if (Double.isFinite(own) && s.spec != null) {
-          LsqGradient.apply(s.w, s.theta, s.g, s.rows, s.cols, s.spec, s.g, s.dTheta);
-          own = squares(s.g) + squares(s.dTheta);
-        }
-        square += own;
+        square +=
+            s.spec == null
+                ? squares(s.g)
+                : QuantizedStep.gradient(s.w, scales(s), s.g, s.rows, s.cols, s.spec, s.dTheta)
+                    + squares(s.dTheta);
       }
     }
     return square;
   }
 
-  /** Gradient of a weight after {@link #gradients}; for tests. */
+  /** Straight-through gradient of a weight after {@link #gradients}; for tests. */
   float[] gradient(String name) {
-    return slot(name).g;
+    Slot s = slot(name);
+    float[] out = s.g.clone();
+    if (s.spec != null) {
+      LsqGradient.apply(s.w, s.theta, s.g, s.rows, s.cols, s.spec, out, new float[s.theta.length]);
+    }
+    return out;
   }
 
   /** Log-scale gradient of a weight after {@link #gradients}; for tests. */
@@ -202,14 +226,20 @@ final class Parameters {
     return slot(name).dTheta;
   }
 
-  /** Latent weight, live. */
+  /** Latent weight, live; what is changed counts from the next {@link #write}. */
   float[] latent(String name) {
-    return slot(name).w;
+    return changing(name).w;
   }
 
   /** Log-scales, live; null if not quantised. */
   float[] theta(String name) {
-    return slot(name).theta;
+    return changing(name).theta;
+  }
+
+  private Slot changing(String name) {
+    Slot s = slot(name);
+    s.scales = null;
+    return s;
   }
 
   private Slot slot(String name) {
@@ -220,6 +250,7 @@ final class Parameters {
   SortedMap<String, float[]> state() {
     SortedMap<String, float[]> out = new TreeMap<>();
     for (Slot s : slots) {
+      s.scales = null;
       out.put(M + s.name, s.m);
       out.put(V + s.name, s.v);
       if (s.spec != null) {
@@ -258,10 +289,6 @@ final class Parameters {
   }
 
   private static double squares(float[] g) {
-    double out = 0;
-    for (float v : g) {
-      out += (double) v * v;
-    }
-    return out;
+    return KernelProvider.best().squares(g);
   }
 }

@@ -9,11 +9,12 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.kernels.CrossEntropy;
+import io.gracebeam.worker.kernels.TokenLosses;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Hash;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -122,17 +123,14 @@ final class TowerTrainer {
           NDArray cells = pool.matMul(features).reshape(-1, head.getShape().get(1));
           NDArray logits = cells.matMul(head.transpose());
           int[] targets = targets(dataset, part);
-          CrossEntropy.Result ce =
-              CrossEntropy.apply(
-                  finite(logits.toFloatArray(), step),
-                  targets.length,
-                  dataset.classes().size(),
-                  targets);
-          loss += ce.loss() * share;
-          float[] d = ce.dLogits();
-          for (int i = 0; i < d.length; i++) {
-            d[i] = (float) (d[i] * share);
-          }
+          float[] d = finite(logits.toFloatArray(), step);
+          int vocab = dataset.classes().size();
+          TokenLosses.Result losses =
+              TokenLosses.apply(
+                  new TokenLosses.Batch(
+                      d, targets.length, vocab, targets, share / targets.length, null, null, null),
+                  d);
+          loss += share * Arrays.stream(losses.ce()).average().orElse(0);
           collector.backward(logits.mul(EngineArrays.of(manager, d, logits.getShape())).sum());
         }
       }

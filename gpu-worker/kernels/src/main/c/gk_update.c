@@ -1,0 +1,229 @@
+/* Gradient of the quantiser, and the optimiser's step. */
+#include "gk_train.h"
+
+/* ---- gradient ---- */
+
+typedef struct {
+  gk_quantiser q;
+  const float *w;
+  const float *scales;
+  const float *d;
+  float *dw;
+  double *d_scale;
+  double *squares;
+} gk_gradient;
+
+/* Where the straight-through estimator lets the gradient pass; *code becomes the clipped code and *ratio w / s. */
+GK_ALWAYS gk_ints gk_mask(const gk_quantiser *q, gk_floats w, float scale, gk_floats *code, gk_floats *ratio) {
+  *ratio = w / scale;
+  const gk_floats rounded = gk_nearest(gk_max(gk_min(*ratio, q->high + 1.0f), q->low - 1.0f));
+  *code = gk_max(gk_min(rounded, q->high), q->low);
+  return rounded == *code;
+}
+
+/* One group; adds the squares to lanes and returns the gradient of the scale. Products are exact in double precision. */
+GK_ALWAYS double gk_group_gradient(const gk_gradient *g, int64_t at, float scale, double *squares) {
+  const int64_t n = g->q.shape->group;
+  double lanes[GK_LANES] = {0};
+  for (int64_t i = 0; i < n; i += GK_LANES) {
+    gk_floats code;
+    gk_floats ratio;
+    const gk_floats d = gk_load_some(g->d + at + i, n - i);
+    const gk_ints in = gk_mask(&g->q, gk_load_some(g->w + at + i, n - i), scale, &code, &ratio);
+    const gk_floats passed = (gk_floats)(in & (gk_ints)d);
+    const gk_floats slope = (gk_floats)((in & (gk_ints)(code - ratio)) | (~in & (gk_ints)code));
+    float ds[GK_LANES];
+    float ps[GK_LANES];
+    float slopes[GK_LANES];
+    gk_store(ds, d);
+    gk_store(ps, passed);
+    gk_store(slopes, slope);
+    for (int l = 0; l < GK_LANES; l++) {
+      lanes[l] += (double)ds[l] * (double)slopes[l];
+      /* d * 0 is NaN for a gradient that is not finite, whether it passes or not. */
+      squares[l] += (double)ps[l] * (double)ps[l] + (double)(ds[l] * 0.0f);
+    }
+    if (g->dw != NULL) {
+      gk_store_some(g->dw + at + i, passed, n - i);
+    }
+  }
+  return gk_fold(lanes, GK_LANES);
+}
+
+GK_ALWAYS void gk_gradient_part(void *context, int32_t part, int32_t parts) {
+  const gk_gradient *g = context;
+  const gk_grouping *shape = g->q.shape;
+  const int64_t end = gk_first(shape->rows, part + 1, parts);
+  for (int64_t row = gk_first(shape->rows, part, parts); row < end; row++) {
+    double squares[GK_LANES] = {0};
+    for (int64_t k = 0; k < g->q.groups; k++) {
+      const float scale = gk_scale_of(&g->q, g->scales, row, k);
+      g->d_scale[row * g->q.groups + k] = gk_group_gradient(g, row * shape->cols + k * shape->group, scale, squares);
+    }
+    if (g->squares != NULL) {
+      g->squares[row] = gk_fold(squares, GK_LANES);
+    }
+  }
+}
+GK_VERSIONS(gk_gradient_part)
+
+int32_t gk_quantiser_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
+                              float *dw, double *d_scale, double *squares) {
+  const int32_t error = gk_check_grouping(isa, shape);
+  if (error != 0) {
+    return error;
+  }
+  if (w == NULL || scales == NULL || d == NULL || d_scale == NULL) {
+    return GK_EALIGN;
+  }
+  gk_gradient g = {.q = gk_quantiser_of(shape), .w = w, .scales = scales, .d = d, .dw = dw, .d_scale = d_scale, .squares = squares};
+  gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_gradient_part_versions[isa], &g);
+  return 0;
+}
+
+/* ---- norm ---- */
+
+typedef struct {
+  const float *v;
+  int64_t n;
+  double *sums;
+} gk_norm;
+
+GK_ALWAYS void gk_squares_part(void *context, int32_t part, int32_t parts) {
+  const gk_norm *s = context;
+  const int64_t chunks = (s->n + GK_SQUARES - 1) / GK_SQUARES;
+  const int64_t end = gk_first(chunks, part + 1, parts);
+  for (int64_t c = gk_first(chunks, part, parts); c < end; c++) {
+    const int64_t to = (c + 1) * GK_SQUARES < s->n ? (c + 1) * GK_SQUARES : s->n;
+    double lanes[GK_LANES] = {0};
+    for (int64_t i = c * GK_SQUARES; i < to; i += GK_LANES) {
+      float v[GK_LANES];
+      gk_store(v, gk_load_some(s->v + i, to - i));
+      for (int l = 0; l < GK_LANES; l++) {
+        lanes[l] += (double)v[l] * (double)v[l];
+      }
+    }
+    s->sums[c] = gk_fold(lanes, GK_LANES);
+  }
+}
+GK_VERSIONS(gk_squares_part)
+
+int32_t gk_squares(gk_pool *pool, int32_t isa, const float *v, int64_t n, double *sums) {
+  if (n < 0 || n > (int64_t)GK_MAX_SIZE * GK_MAX_SIZE) {
+    return GK_ESIZE;
+  }
+  if (!gk_isa_fits(isa)) {
+    return GK_EISA;
+  }
+  if (n == 0) {
+    return 0;
+  }
+  if (v == NULL || sums == NULL) {
+    return GK_EALIGN;
+  }
+  gk_norm s = {.v = v, .n = n, .sums = sums};
+  gk_run(gk_worth(pool, n), gk_squares_part_versions[isa], &s);
+  return 0;
+}
+
+/* ---- step ---- */
+
+typedef struct {
+  gk_quantiser q; /* unused by a plain step */
+  const gk_adamw *step;
+  int64_t n; /* of a plain step */
+  float *p;
+  const float *g;
+  float *m;
+  float *v;
+  const float *before;
+  const float *after;
+  float *out;
+} gk_update;
+
+/* AdamW of at most sixteen weights; the new ones are the result. */
+GK_ALWAYS gk_floats gk_move(const gk_update *u, int64_t at, int64_t n, gk_floats g) {
+  const gk_adamw *s = u->step;
+  g = g * s->scale;
+  const gk_floats m = gk_load_some(u->m + at, n) * s->b1 + g * s->rest1;
+  const gk_floats v = gk_load_some(u->v + at, n) * s->b2 + g * g * s->rest2;
+  float roots[GK_LANES];
+  gk_store(roots, v);
+  for (int l = 0; l < GK_LANES; l++) {
+    roots[l] = sqrtf(roots[l]);
+  }
+  const gk_floats moved = m * s->rate / (gk_load(roots) * s->root + s->eps);
+  const gk_floats p = gk_load_some(u->p + at, n) * s->keep - moved;
+  gk_store_some(u->m + at, m, n);
+  gk_store_some(u->v + at, v, n);
+  gk_store_some(u->p + at, p, n);
+  return p;
+}
+
+GK_ALWAYS void gk_plain_part(void *context, int32_t part, int32_t parts) {
+  const gk_update *u = context;
+  const int64_t steps = (u->n + GK_LANES - 1) / GK_LANES;
+  const int64_t end = gk_first(steps, part + 1, parts);
+  for (int64_t i = gk_first(steps, part, parts); i < end; i++) {
+    const int64_t at = i * GK_LANES;
+    (void)gk_move(u, at, u->n - at, gk_load_some(u->g + at, u->n - at));
+  }
+}
+GK_VERSIONS(gk_plain_part)
+
+GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
+  const gk_update *u = context;
+  const gk_grouping *shape = u->q.shape;
+  const int64_t end = gk_first(shape->rows, part + 1, parts);
+  for (int64_t row = gk_first(shape->rows, part, parts); row < end; row++) {
+    for (int64_t k = 0; k < u->q.groups; k++) {
+      const float before = gk_scale_of(&u->q, u->before, row, k);
+      const float after = gk_scale_of(&u->q, u->after, row, k);
+      for (int64_t i = 0; i < shape->group; i += GK_LANES) {
+        const int64_t at = row * shape->cols + k * shape->group + i;
+        const int64_t n = shape->group - i;
+        gk_floats code;
+        gk_floats ratio;
+        const gk_ints in = gk_mask(&u->q, gk_load_some(u->p + at, n), before, &code, &ratio);
+        const gk_floats p = gk_move(u, at, n, (gk_floats)(in & (gk_ints)gk_load_some(u->g + at, n)));
+        gk_store_some(u->out + at, gk_codes(&u->q, p, after) * after, n);
+      }
+    }
+  }
+}
+GK_VERSIONS(gk_quantised_part)
+
+int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t n, float *p, const float *g, float *m, float *v) {
+  if (n < 0 || n > (int64_t)GK_MAX_SIZE * GK_MAX_SIZE) {
+    return GK_ESIZE;
+  }
+  if (!gk_isa_fits(isa)) {
+    return GK_EISA;
+  }
+  if (n == 0) {
+    return 0;
+  }
+  if (step == NULL || p == NULL || g == NULL || m == NULL || v == NULL) {
+    return GK_EALIGN;
+  }
+  gk_update u = {.step = step, .n = n, .p = p, .g = g, .m = m, .v = v};
+  gk_run(gk_worth(pool, n), gk_plain_part_versions[isa], &u);
+  return 0;
+}
+
+int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
+                          float *v, const float *scales_before, const float *scales_after, float *out) {
+  const int32_t error = gk_check_grouping(isa, shape);
+  if (error != 0) {
+    return error;
+  }
+  if (step == NULL || w == NULL || g == NULL || m == NULL || v == NULL || scales_before == NULL || scales_after == NULL || out == NULL) {
+    return GK_EALIGN;
+  }
+  gk_update u = {.q = gk_quantiser_of(shape), .step = step, .p = w, .g = g, .m = m, .v = v};
+  u.before = scales_before;
+  u.after = scales_after;
+  u.out = out;
+  gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_quantised_part_versions[isa], &u);
+  return 0;
+}

@@ -1,0 +1,417 @@
+package io.gracebeam.worker.kernels;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import io.gracebeam.worker.kernels.GatedDkd.Mode;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.util.Arrays;
+import java.util.Random;
+import net.jqwik.api.ForAll;
+import net.jqwik.api.Property;
+import net.jqwik.api.constraints.DoubleRange;
+import net.jqwik.api.constraints.IntRange;
+import org.junit.jupiter.api.Test;
+
+/** Losses, statistics and selection in C against those in Java. */
+class LossKernelsTest {
+  private static final Kernels SCALAR = new ScalarKernels();
+  private static final double[] TEMPERATURES = {1, 2, 3, 0.7};
+  static final double ULP = Math.ulp(1f) / 2;
+
+  static float[] logits(Random random, int n, double spread) {
+    float[] out = new float[n];
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (random.nextGaussian() * spread);
+    }
+    return out;
+  }
+
+  private static int[] targets(Random random, int rows, int vocab) {
+    return random.ints(rows, 0, vocab).toArray();
+  }
+
+  /** Largest distance to the largest logit, the target aside. */
+  private static double distance(float[] z, int row, int vocab, int target) {
+    double max = Double.NEGATIVE_INFINITY;
+    double min = Double.POSITIVE_INFINITY;
+    for (int v = 0; v < vocab; v++) {
+      if (v != target) {
+        max = Math.max(max, z[row * vocab + v]);
+        min = Math.min(min, z[row * vocab + v]);
+      }
+    }
+    return max - min;
+  }
+
+  /**
+   * Relative error of exp(x) in float32: two units of the polynomial, and three roundings of the
+   * argument (difference, 1 / T, product) that x magnifies; squares have twice that of x / 2.
+   */
+  private static double exponential(double x) {
+    return 2 * (4 * ULP + 3 * x * ULP);
+  }
+
+  private static TokenLosses.Batch batch(
+      int rows, int vocab, int k, Mode mode, double t, double ceWeight, double spread, long seed) {
+    Random random = new Random(seed);
+    float[] z = logits(random, rows * vocab, spread);
+    int[] y = targets(random, rows, vocab);
+    double[] weights = random.doubles(rows, 0, 1).toArray();
+    float[] q = logits(random, rows * vocab, spread);
+    TeacherRows teacher =
+        k < 0
+            ? null
+            : k == 0
+                ? TeacherRows.full(q, rows, vocab)
+                : TeacherRows.compress(q, rows, vocab, y, Math.min(k, vocab), t);
+    return new TokenLosses.Batch(
+        z, rows, vocab, y, ceWeight, teacher, weights, new GatedDkd.Options(mode, true, t, 1, 4));
+  }
+
+  /** Gradient (float[]), cross-entropies and distillation losses (double[]). */
+  private static Object[] losses(Kernels k, TokenLosses.Batch b, boolean inPlace) {
+    float[] z = b.logits().clone();
+    float[] d = inPlace ? z : QuantiserKernelsTest.poison(z.length);
+    TokenLosses.Result r =
+        k.tokenLosses(
+            new TokenLosses.Batch(
+                z,
+                b.rows(),
+                b.vocab(),
+                b.targets(),
+                b.ceWeight(),
+                b.teacher(),
+                b.weights(),
+                b.options()),
+            d);
+    return new Object[] {d, r.ce(), r.distillation()};
+  }
+
+  @Property(tries = 120)
+  void lossesAreTheOracles(
+      @ForAll @IntRange(min = 0, max = 9) int rows,
+      @ForAll @IntRange(min = 2, max = 700) int vocab,
+      @ForAll @IntRange(min = -1, max = 40) int k,
+      @ForAll Mode mode,
+      @ForAll @IntRange(min = 0, max = 3) int temperature,
+      @ForAll boolean entropy,
+      @ForAll @DoubleRange(min = 0.1, max = 6) double spread,
+      @ForAll long seed) {
+    double t = TEMPERATURES[temperature];
+    TokenLosses.Batch b = batch(rows, vocab, k, mode, t, entropy ? 0.3 : 0, spread, seed);
+    Object[] expected = losses(SCALAR, b, false);
+    assertThat((Object) losses(SCALAR, b, true)).isEqualTo(expected);
+    Object[] found = NativeTwins.same(n -> losses(n, b, false));
+    NativeTwins.give(found, n -> losses(n, b, true));
+    for (int i = 0; i < rows; i++) {
+      checkRow(b, i, found, expected);
+    }
+  }
+
+  /**
+   * Every exponential and every sum of them has at most the relative error e; the bounds are what
+   * that does to the closed forms, to first order.
+   */
+  private static void checkRow(TokenLosses.Batch b, int i, Object[] found, Object[] expected) {
+    int vocab = b.vocab();
+    int y = b.targets()[i];
+    TeacherRows teacher = b.teacher();
+    double t = teacher == null ? 1 : b.options().temperature();
+    double far = distance(b.logits(), i, vocab, y) * Math.max(1, 1 / t);
+    if (teacher != null && teacher.isFull()) {
+      far = Math.max(far, distance(teacher.values(), i, vocab, y) / t);
+    }
+    double e = exponential(far);
+    double weight = teacher == null ? 0 : t * b.weights()[i];
+    double[] p = new double[vocab];
+    double[] p1 = new double[vocab];
+    double rest = Softmax.logSumExpWithout(b.logits(), i * vocab, vocab, y, t);
+    double own = b.logits()[i * vocab + y];
+    double all = Softmax.logAdd(own, Softmax.logSumExpWithout(b.logits(), i * vocab, vocab, y, 1));
+    double ce = ((double[]) expected[1])[i];
+    double kd = ((double[]) expected[2])[i];
+    for (int v = 0; v < vocab; v++) {
+      p[v] = Math.exp(b.logits()[i * vocab + v] / t - rest);
+      p1[v] = Math.exp(b.logits()[i * vocab + v] - all);
+      double d = ((float[]) expected[0])[i * vocab + v];
+      // Factors: beta up to 4, alpha 1; beta q is at most |d| + (beta + alpha) p.
+      double bound =
+          v == y
+              ? e * (weight + b.ceWeight()) + 4 * e * Math.abs(d)
+              : 4 * e * (Math.abs(d) + 5 * weight * p[v] + b.ceWeight() * p1[v]);
+      assertThat((double) ((float[]) found[0])[i * vocab + v])
+          .as("row %d, id %d of %d", i, v, vocab)
+          .isCloseTo(d, within(bound + 1e-36));
+    }
+    assertThat(((double[]) found[1])[i]).isCloseTo(ce, within(e * (1 - p1[y]) + 1e-12));
+    if (teacher == null) {
+      assertThat(((double[]) found[2])[i]).isZero();
+      return;
+    }
+    double qRest =
+        teacher.isFull()
+            ? Softmax.logSumExpWithout(teacher.values(), i * vocab, vocab, y, t)
+            : teacher.nonTargetLogSumExps()[i];
+    double qOwn =
+        teacher.isFull()
+            ? teacher.values()[i * vocab + y] / t
+            : (teacher.targetLogProbs()[i] + teacher.logSumExps()[i]) / t;
+    double ratios = 2 * Math.abs(own / t - rest - qOwn + qRest);
+    // The target's part, then the others': distances weighted by q, and two normalisers.
+    double bound = t * t * e * (1 + ratios + 4 * (4 + 4 * far)) + 2 * e * kd + 1e-11;
+    assertThat(((double[]) found[2])[i]).isCloseTo(kd, within(bound));
+  }
+
+  @Test
+  void knownLossesAndGradient() {
+    float[] student = {2, .5f, -1, 0, 1, .1f, .2f, .3f, .4f, .5f, -1, 3, 0, 2, 1};
+    float[] teacher = {4, 1, -2, .5f, 0, 0, 0, 0, 0, 1, -2, 1, 0, 5, .5f};
+    int[] y = {0, 4, 3};
+    double[] gates = {.776179567, .393709948, .886502611};
+    double[] weights = Arrays.stream(gates).map(g -> g / Arrays.stream(gates).sum()).toArray();
+    for (int k : new int[] {0, 5}) {
+      TeacherRows rows =
+          k == 0 ? TeacherRows.full(teacher, 3, 5) : TeacherRows.compress(teacher, 3, 5, y, k, 2);
+      Object[] found =
+          NativeTwins.same(
+              n ->
+                  losses(
+                      n,
+                      new TokenLosses.Batch(
+                          student, 3, 5, y, 0, rows, weights, GatedDkd.Options.grace()),
+                      false));
+      double[] loss = {1.589606802, .080409092, 3.384171385};
+      double[] d = {-.194427441, -.248463022, .171152615, -.193503196, .465241044};
+      for (int i = 0; i < 3; i++) {
+        assertThat(((double[]) found[2])[i]).isCloseTo(loss[i], within(2e-6));
+      }
+      for (int v = 0; v < 5; v++) {
+        assertThat((double) ((float[]) found[0])[v]).isCloseTo(d[v], within(2e-7));
+      }
+    }
+  }
+
+  @Test
+  void largeVocabulariesAndExtremeLogits() {
+    for (int k : new int[] {-1, 0, 32}) {
+      TokenLosses.Batch b = batch(5, 32_003, k, Mode.DKD, 2, 0.2, 3, 11);
+      Object[] found = NativeTwins.same(n -> losses(n, b, false));
+      Object[] expected = losses(SCALAR, b, false);
+      for (int i = 0; i < 5; i++) {
+        checkRow(b, i, found, expected);
+      }
+    }
+    float[] z = {3e38f, -3e38f, 0, 1e30f, -200, 200, -90, 90, 0, 1e-40f, 88, -88};
+    float[] q = {-3e38f, 3e38f, 1, 0, 200, -200, 90, -90, 0, 0, -88, 88};
+    int[] y = {0, 1, 2};
+    for (int k : new int[] {0, 2}) {
+      TeacherRows teacher =
+          k == 0 ? TeacherRows.full(q, 3, 4) : TeacherRows.compress(q, 3, 4, y, k, 2);
+      Object[] found =
+          NativeTwins.same(
+              n ->
+                  losses(
+                      n,
+                      new TokenLosses.Batch(
+                          z, 3, 4, y, .5, teacher, new double[] {.2, .3, .5}, options()),
+                      false));
+      for (float v : (float[]) found[0]) {
+        assertThat(v).isFinite();
+      }
+      for (int part = 1; part < 3; part++) {
+        for (double v : (double[]) found[part]) {
+          assertThat(v).isNotNaN().isGreaterThanOrEqualTo(-1e-5);
+        }
+      }
+    }
+  }
+
+  private static GatedDkd.Options options() {
+    return new GatedDkd.Options(Mode.DKD, true, 2, 1, 4);
+  }
+
+  @Test
+  void equalLogitsHaveNoDistillationLoss() {
+    float[] z = logits(new Random(3), 3 * 301, 4);
+    TokenLosses.Batch b =
+        new TokenLosses.Batch(
+            z,
+            3,
+            301,
+            new int[] {0, 300, 7},
+            0,
+            TeacherRows.full(z.clone(), 3, 301),
+            new double[] {1, 1, 1},
+            options());
+    Object[] found = NativeTwins.same(n -> losses(n, b, false));
+    assertThat((double[]) found[2]).containsOnly(0.0);
+    assertThat((float[]) found[0]).containsOnly(0f);
+  }
+
+  @Property(tries = 80)
+  void statisticsAndSelectionAreTheOracles(
+      @ForAll @IntRange(min = 0, max = 9) int rows,
+      @ForAll @IntRange(min = 2, max = 900) int vocab,
+      @ForAll @IntRange(min = 1, max = 60) int k,
+      @ForAll @IntRange(min = 0, max = 3) int temperature,
+      @ForAll boolean ties,
+      @ForAll @DoubleRange(min = 0.1, max = 9) double spread,
+      @ForAll long seed) {
+    Random random = new Random(seed);
+    float[] z = logits(random, rows * vocab, spread);
+    for (int i = 0; ties && i < z.length; i++) {
+      z[i] = Math.round(z[i]);
+    }
+    int[] y = targets(random, rows, vocab);
+    double t = TEMPERATURES[temperature];
+    int most = Math.min(k, vocab);
+    TopK.Selection top = SCALAR.topK(z, rows, vocab, most);
+    NativeTwins.give(
+        new Object[] {top.ids(), top.values()},
+        n -> {
+          TopK.Selection own = n.topK(z, rows, vocab, most);
+          return new Object[] {own.ids(), own.values()};
+        });
+    TeacherStatistics[] expected = SCALAR.statistics(z, rows, vocab, y, t);
+    TeacherStatistics[] found = NativeTwins.same(n -> n.statistics(z, rows, vocab, y, t));
+    for (int i = 0; i < rows; i++) {
+      double far = distance(z, i, vocab, y[i]) * Math.max(1, 1 / t);
+      double e = exponential(far);
+      TeacherStatistics a = expected[i];
+      TeacherStatistics b = found[i];
+      double others = -Math.expm1(a.targetLogProb());
+      assertThat(b.argmax()).isEqualTo(a.argmax());
+      assertThat(b.logSumExp()).isCloseTo(a.logSumExp(), within(e + 1e-12));
+      assertThat(b.targetLogProb()).isCloseTo(a.targetLogProb(), within(e * others + 1e-12));
+      assertThat(b.nonTargetLogSumExp()).isCloseTo(a.nonTargetLogSumExp(), within(e + 1e-12));
+      assertThat(b.topProbability()).isCloseTo(a.topProbability(), within(e));
+      // Weights of the others' logarithms are off by e, and so are the two masses.
+      double size = far + Math.abs(a.targetLogProb()) + Math.log(vocab);
+      assertThat(b.entropy()).isCloseTo(a.entropy(), within(e * (2 + 2 * size)));
+    }
+  }
+
+  @Test
+  void numbersThatAreNotFiniteAreNamedAndTheirRowsKept() {
+    for (int k : new int[] {-1, 0, 3}) {
+      TokenLosses.Batch b = batch(4, 300, k, Mode.DKD, 2, 1, 2, 5);
+      for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY}) {
+        for (NativeKernels n : NativeTwins.all()) {
+          float[] z = b.logits().clone();
+          z[2 * 300 + 299] = bad;
+          float[] before = Arrays.copyOfRange(z, 600, 900);
+          TokenLosses.Batch own =
+              new TokenLosses.Batch(
+                  z, 4, 300, b.targets(), 1, b.teacher(), b.weights(), b.options());
+          assertThatThrownBy(() -> n.tokenLosses(own, z))
+              .hasMessage("TokenLosses: logits[899] is %s, allowed are finite numbers", bad);
+          assertThat(Arrays.copyOfRange(z, 600, 900)).isEqualTo(before);
+          assertThatThrownBy(() -> n.statistics(own.logits(), 4, 300, b.targets(), 2))
+              .hasMessageContaining("allowed are finite numbers");
+        }
+      }
+    }
+    float[] nan = {1, Float.NaN};
+    assertThatThrownBy(() -> TopK.selectRows(nan, 1, 2, 1)).hasMessageContaining("[1] is NaN");
+    assertThatThrownBy(() -> TopK.selectRows(new float[4], 2, 2, 3))
+        .hasMessageContaining("k is 3, allowed are 1 to 2");
+    assertThatThrownBy(() -> TeacherStatistics.ofRows(new float[4], 2, 2, new int[] {0, 2}, 1))
+        .hasMessageContaining("targets[1] is 2");
+    assertThatThrownBy(() -> TeacherStatistics.ofRows(new float[4], -2, 2, new int[0], 1))
+        .hasMessageContaining("rows is -2");
+  }
+
+  /** The functions in C on their own: every wrong argument has its code, and nothing is touched. */
+  @Test
+  void everyWrongArgumentHasItsCode() {
+    NativeTwins.all();
+    NativeLibrary library = NativeLibrary.load();
+    MethodHandle token =
+        library.onHeap(
+            "gk_token_losses",
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS);
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment z = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4);
+      MemorySegment out = arena.allocateFrom(JAVA_FLOAT, 7, 7, 7, 7);
+      MemorySegment losses = arena.allocateFrom(JAVA_DOUBLE, 7, 7, 7, 7);
+      MemorySegment y = arena.allocateFrom(JAVA_INT, 0, 1);
+      MemorySegment ids = arena.allocateFrom(JAVA_INT, 0, 1, 1, 2);
+      MemorySegment known = arena.allocate(JAVA_DOUBLE, 6);
+      MemorySegment none = MemorySegment.NULL;
+      double[][] wrong = {
+        {-1, 2, 0, 0, 1, 0, 2, 1, 4, 1}, {2, 1, 0, 0, 1, 0, 2, 1, 4, 1},
+        {2, 2, 3, 1, 1, 0, 2, 1, 4, 1}, {2, 2, 1, 0, 1, 0, 2, 1, 4, 1},
+        {2, 2, 0, 1, 1, 0, 2, 1, 4, 1}, {2, 2, -1, 0, 1, 0, 2, 1, 4, 1},
+        {2, 2, 0, 0, 2, 0, 2, 1, 4, 1}, {2, 2, 0, 0, 1, 1, 2, 1, 4, 1},
+        {2, 2, 0, 0, 1, 0, Double.NaN, 1, 4, 1}, {2, 2, 0, 0, 1, 0, 0, 1, 4, 1},
+        {2, 2, 0, 0, 1, 0, 2, -1, 4, 1}, {2, 2, 0, 0, 1, 0, 2, 1, Double.NaN, 1},
+        {2, 2, 0, 0, 1, 0, 2, 1, 4, Double.POSITIVE_INFINITY}
+      };
+      for (double[] s : wrong) {
+        int code =
+            QuantiserKernelsTest.code(
+                token, 0, shape(arena, s), z, y, z, ids, known, known, losses, out);
+        assertThat(code).as(Arrays.toString(s)).isEqualTo(-1);
+      }
+      MemorySegment plain = shape(arena, 2, 2, 0, 0, 1, 0, 2, 1, 4, 1);
+      MemorySegment full = shape(arena, 2, 2, 2, 0, 1, 0, 2, 1, 4, 1);
+      MemorySegment listed = shape(arena, 2, 2, 2, 1, 1, 0, 2, 1, 4, 1);
+      MemorySegment[][] missing = {
+        {none, z, y, none, none, none, none, losses, out},
+        {plain, none, y, none, none, none, none, losses, out},
+        {plain, z, none, none, none, none, none, losses, out},
+        {plain, z, y, none, none, none, none, none, out},
+        {plain, z, y, none, none, none, none, losses, none},
+        {full, z, y, none, none, none, known, losses, out},
+        {full, z, y, z, none, none, none, losses, out},
+        {listed, z, y, z, none, known, known, losses, out},
+        {listed, z, y, z, ids, none, known, losses, out}
+      };
+      for (MemorySegment[] m : missing) {
+        assertThat(QuantiserKernelsTest.code(token, 0, (Object[]) m)).isEqualTo(-2);
+      }
+      // An id and a target outside the vocabulary.
+      assertThat(
+              QuantiserKernelsTest.code(token, 0, listed, z, y, z, ids, known, known, losses, out))
+          .isEqualTo(-1);
+      MemorySegment outside = arena.allocateFrom(JAVA_INT, 0, -1);
+      assertThat(
+              QuantiserKernelsTest.code(
+                  token, 0, plain, z, outside, none, none, none, none, losses, out))
+          .isEqualTo(-1);
+      assertThat(
+              QuantiserKernelsTest.code(token, 7, plain, z, y, none, none, none, none, losses, out))
+          .isEqualTo(-5);
+      assertThat(out.toArray(JAVA_FLOAT)).containsOnly(7f);
+      assertThat(losses.toArray(JAVA_DOUBLE)).containsOnly(7.0);
+    }
+  }
+
+  /** A gk_losses: six integers and four numbers. */
+  private static MemorySegment shape(Arena arena, double... fields) {
+    MemorySegment s = arena.allocate(56, 8);
+    for (int i = 0; i < 6; i++) {
+      s.setAtIndex(JAVA_INT, i, (int) fields[i]);
+    }
+    for (int i = 6; i < 10; i++) {
+      s.setAtIndex(JAVA_DOUBLE, i - 3, fields[i]);
+    }
+    return s;
+  }
+}

@@ -1,0 +1,304 @@
+package io.gracebeam.worker.kernels;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.util.Arrays;
+import java.util.Random;
+import net.jqwik.api.ForAll;
+import net.jqwik.api.Property;
+import net.jqwik.api.constraints.IntRange;
+import org.junit.jupiter.api.Test;
+
+/** Scale search, packing, quantiser gradient and optimiser step in C against those in Java. */
+class QuantiserKernelsTest {
+  private static final Kernels SCALAR = new ScalarKernels();
+  private static final Kernels VECTOR = new VectorKernels(2);
+  private static final int[] GROUPS = {1, 3, 8, 16, 24, 33, 128, 260};
+  private static final AdamW.Settings STEP = new AdamW.Settings(1e-2, .9, .999, 1e-8, .1, 3, .37f);
+
+  /** Arguments of one case; weights have zeros, a group of zeros and halves of a scale. */
+  private record Case(
+      int rows, int cols, QuantSpec spec, float[] w, float[] g, float[] scales, float[] after) {
+    static Case of(int bits, int group, int groups, int rows, boolean perTensor, long seed) {
+      Random random = new Random(seed);
+      int cols = GROUPS[group] * groups;
+      QuantSpec spec = QuantSpec.of(bits, GROUPS[group], perTensor, rows, cols);
+      float[] w = QuantizerTest.random(random, rows * cols);
+      float[] scales = new float[spec.groups(rows, cols)];
+      float[] after = new float[scales.length];
+      for (int k = 0; k < scales.length; k++) {
+        scales[k] = (float) Math.exp(random.nextFloat() * 3 - 4);
+        after[k] = scales[k] * (0.9f + 0.2f * random.nextFloat());
+      }
+      for (int i = 0; i < w.length; i += 7) {
+        w[i] = scales[i / spec.groupSize()] * (random.nextInt(300) - 150) / 2f;
+      }
+      if (scales.length > 1) {
+        Arrays.fill(w, 0, spec.groupSize(), 0f);
+      }
+      return new Case(rows, cols, spec, w, QuantizerTest.random(random, w.length), scales, after);
+    }
+  }
+
+  @Property(tries = 60)
+  void searchAndCodesAreTheOracles(
+      @ForAll @IntRange(min = 2, max = 8) int bits,
+      @ForAll @IntRange(min = 0, max = 7) int group,
+      @ForAll @IntRange(min = 1, max = 5) int groups,
+      @ForAll @IntRange(min = 1, max = 37) int rows,
+      @ForAll boolean perTensor,
+      @ForAll long seed) {
+    Case c = Case.of(bits, group, groups, rows, perTensor, seed);
+    float[] searched = new float[c.scales.length];
+    SCALAR.searchScales(c.w, c.spec, searched);
+    NativeTwins.give(
+        searched,
+        k -> {
+          float[] out = poison(searched.length);
+          k.searchScales(c.w, c.spec, out);
+          return out;
+        });
+    NativeTwins.give(
+        SCALAR.packedCodes(c.w, c.scales, rows, c.cols, c.spec),
+        k -> k.packedCodes(c.w, c.scales, rows, c.cols, c.spec));
+    float[] theta = new float[c.scales.length];
+    for (int i = 0; i < theta.length; i++) {
+      theta[i] = (float) Math.log(c.scales[i]);
+    }
+    float[] expected = new float[c.w.length];
+    SCALAR.fakeQuantize(c.w, theta, rows, c.cols, c.spec, expected);
+    NativeTwins.give(
+        expected,
+        k -> {
+          float[] out = poison(expected.length);
+          k.fakeQuantize(c.w, theta, rows, c.cols, c.spec, out);
+          return out;
+        });
+  }
+
+  @Property(tries = 60)
+  void gradientIsTheOracles(
+      @ForAll @IntRange(min = 2, max = 8) int bits,
+      @ForAll @IntRange(min = 0, max = 7) int group,
+      @ForAll @IntRange(min = 1, max = 5) int groups,
+      @ForAll @IntRange(min = 1, max = 37) int rows,
+      @ForAll boolean perTensor,
+      @ForAll long seed) {
+    Case c = Case.of(bits, group, groups, rows, perTensor, seed);
+    double[] expected = new double[c.scales.length];
+    double squares = SCALAR.quantizerGradient(c.w, c.scales, c.g, rows, c.cols, c.spec, expected);
+    double[] ds =
+        NativeTwins.same(
+            k -> {
+              double[] out = new double[expected.length + 1];
+              double[] own = new double[expected.length];
+              Arrays.fill(own, perTensor ? 0 : Double.NaN);
+              out[expected.length] =
+                  k.quantizerGradient(c.w, c.scales, c.g, rows, c.cols, c.spec, own);
+              System.arraycopy(own, 0, out, 0, own.length);
+              return out;
+            });
+    // Products are exact; n sums in any order differ by at most n rounding errors of the sum of
+    // magnitudes on either side.
+    double[] size = new double[expected.length];
+    for (int i = 0; i < c.w.length; i++) {
+      float u = Math.abs(c.w[i] / c.scales[i / c.spec.groupSize()]);
+      size[i / c.spec.groupSize()] += Math.abs(c.g[i]) * Math.max(0.5, Math.min(u, c.spec.qn()));
+    }
+    for (int i = 0; i < expected.length; i++) {
+      assertThat(ds[i])
+          .isCloseTo(expected[i], within(2.3e-16 * c.spec.groupSize() * size[i] + 1e-300));
+    }
+    double[] vector = new double[expected.length];
+    assertThat(VECTOR.quantizerGradient(c.w, c.scales, c.g, rows, c.cols, c.spec, vector))
+        .isEqualTo(squares);
+    for (int i = 0; i < expected.length; i++) {
+      assertThat(vector[i])
+          .isCloseTo(expected[i], within(1e-7 * (1024 / 4 + 4) * size[i] + 1e-300));
+    }
+    assertThat(ds[expected.length]).isCloseTo(squares, within(2.3e-16 * c.w.length * squares));
+    float[] theta = new float[expected.length];
+    float[] dW = new float[c.w.length];
+    SCALAR.lsqGradient(c.w, theta, c.g, rows, c.cols, c.spec, 1, dW, new float[expected.length]);
+    NativeTwins.give(
+        dW,
+        k -> {
+          float[] out = c.g.clone();
+          k.lsqGradient(c.w, theta, out, rows, c.cols, c.spec, 1, out, poison(expected.length));
+          return out;
+        });
+  }
+
+  @Property(tries = 60)
+  void stepIsTheOneInJava(
+      @ForAll @IntRange(min = 2, max = 8) int bits,
+      @ForAll @IntRange(min = 0, max = 7) int group,
+      @ForAll @IntRange(min = 1, max = 5) int groups,
+      @ForAll @IntRange(min = 1, max = 37) int rows,
+      @ForAll boolean perTensor,
+      @ForAll long seed) {
+    Case c = Case.of(bits, group, groups, rows, perTensor, seed);
+    float[] m = QuantizerTest.random(new Random(seed + 1), c.w.length);
+    float[][] expected = step(VECTOR, c, m, false);
+    NativeTwins.give(expected, k -> step(k, c, m, false));
+    NativeTwins.give(expected, k -> step(k, c, m, true));
+    // The oracle computes in double precision: its float32 results are a few units away.
+    float[][] exact = step(SCALAR, c, m, false);
+    for (int i = 0; i < m.length; i++) {
+      assertThat(expected[0][i]).isCloseTo(exact[0][i], within(1e-5f));
+    }
+  }
+
+  /** Weights, moments and the quantised weights after a step. */
+  private static float[][] step(Kernels k, Case c, float[] m, boolean intoGradient) {
+    float[] w = c.w.clone();
+    float[] m1 = m.clone();
+    float[] v = new float[w.length];
+    for (int i = 0; i < v.length; i++) {
+      v[i] = m[i] * m[i] * 0.7f;
+    }
+    float[] g = c.g.clone();
+    float[] out = intoGradient ? g : poison(w.length);
+    k.quantizedStep(STEP, w, g, m1, v, c.scales, c.after, c.rows, c.cols, c.spec, out);
+    return new float[][] {w, m1, v, out};
+  }
+
+  @Property(tries = 40)
+  void plainStepAndNormAreTheOnesInJava(
+      @ForAll @IntRange(min = 0, max = 70_000) int n, @ForAll long seed) {
+    Random random = new Random(seed);
+    float[] p = QuantizerTest.random(random, n);
+    float[] g = QuantizerTest.random(random, n);
+    float[][] expected = plain(VECTOR, p, g);
+    NativeTwins.give(expected, k -> plain(k, p, g));
+    double squares = SCALAR.squares(g);
+    double found = NativeTwins.same(k -> k.squares(g));
+    assertThat(found).isCloseTo(squares, within(2.3e-16 * n * squares));
+  }
+
+  private static float[][] plain(Kernels k, float[] p, float[] g) {
+    float[][] out = {p.clone(), g.clone(), new float[p.length]};
+    for (int t = 1; t <= 3; t++) {
+      k.adamW(out[0], g, out[1], out[2], 1e-2, .9, .999, 1e-8, .1, t, .5f);
+    }
+    return out;
+  }
+
+  @Test
+  void gradientThatIsNotFiniteIsSeen() {
+    Case c = Case.of(4, 3, 2, 3, false, 1);
+    for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY}) {
+      for (float w : new float[] {0f, 1e6f}) { // passed and clipped
+        c.g[17] = bad;
+        c.w[17] = w;
+        for (NativeKernels k : NativeTwins.all()) {
+          double[] ds = new double[c.scales.length];
+          assertThat(k.quantizerGradient(c.w, c.scales, c.g, 3, c.cols, c.spec, ds)).isNotFinite();
+          assertThat(k.squares(c.g)).isNotFinite();
+        }
+        assertThat(
+                SCALAR.quantizerGradient(
+                    c.w, c.scales, c.g, 3, c.cols, c.spec, new double[c.scales.length]))
+            .isNotFinite();
+      }
+    }
+  }
+
+  @Test
+  void wrongArgumentsAreNamed() {
+    Case c = Case.of(4, 3, 2, 3, false, 1);
+    float[] w = c.w.clone();
+    float[] v = new float[w.length];
+    assertThatThrownBy(
+            () ->
+                QuantizedStep.step(
+                    STEP, w, c.g, v, v, c.scales, new float[6], 3, c.cols, c.spec, v))
+        .hasMessage("QuantizedStep: scales[0] is 0.0, allowed are finite positive numbers");
+    assertThatThrownBy(
+            () ->
+                QuantizedStep.gradient(w, c.scales, new float[5], 3, c.cols, c.spec, new float[6]))
+        .hasMessage("QuantizedStep: g holds 5 elements, allowed is exactly 96");
+    assertThatThrownBy(() -> new AdamW.Settings(1e-2, .9, 1, 1e-8, .1, 3, 1f))
+        .hasMessageContaining("betas are 0.9 and 1.0");
+    assertThat(w).isEqualTo(c.w);
+  }
+
+  /** The functions in C on their own: every wrong argument has its code, and nothing is touched. */
+  @Test
+  void everyWrongArgumentHasItsCode() {
+    NativeTwins.all();
+    NativeLibrary library = NativeLibrary.load();
+    MethodHandle fake = library.onHeap("gk_fake_quantise", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+    MethodHandle search =
+        library.onHeap(
+            "gk_search_scales",
+            ADDRESS,
+            JAVA_LONG,
+            JAVA_LONG,
+            JAVA_INT,
+            ADDRESS,
+            JAVA_FLOAT,
+            JAVA_FLOAT,
+            ADDRESS);
+    MethodHandle adamW =
+        library.onHeap("gk_adamw_step", ADDRESS, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment w = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4);
+      MemorySegment s = arena.allocateFrom(JAVA_FLOAT, 1, 0);
+      MemorySegment out = arena.allocateFrom(JAVA_FLOAT, 7, 7, 7, 7);
+      MemorySegment ratios = arena.allocate(8 * 20);
+      int[][] wrong = {
+        {1, 1, 4, 2, 0}, {9, 1, 4, 2, 0}, {4, 0, 4, 2, 0}, {4, -1, 4, 2, 0}, {4, 1, -4, 2, 0},
+        {4, 1, 4, 3, 0}, {4, 1, 4, 0, 0}, {4, 1, 4, 2, 1}, {4, 1, 4, 2, 2}, {4, 1 << 25, 4, 2, 0}
+      };
+      for (int[] shape : wrong) {
+        MemorySegment g = arena.allocateFrom(JAVA_INT, shape);
+        assertThat(code(fake, 0, g, w, s, out)).as(Arrays.toString(shape)).isEqualTo(-1);
+      }
+      MemorySegment g = arena.allocateFrom(JAVA_INT, 4, 1, 4, 2, 0);
+      MemorySegment none = MemorySegment.NULL;
+      assertThat(code(fake, 0, none, w, s, out)).isEqualTo(-2);
+      assertThat(code(fake, 0, g, none, s, out)).isEqualTo(-2);
+      assertThat(code(fake, 0, g, w, none, out)).isEqualTo(-2);
+      assertThat(code(fake, 0, g, w, s, none)).isEqualTo(-2);
+      assertThat(code(fake, -1, g, w, s, out)).isEqualTo(-5);
+      assertThat(code(fake, 4, g, w, s, out)).isEqualTo(-5);
+      assertThat(code(search, 0, w, -1L, 4L, 4, ratios, 1e-8f, 1f, out)).isEqualTo(-1);
+      assertThat(code(search, 0, w, 1L, 0L, 4, ratios, 1e-8f, 1f, out)).isEqualTo(-1);
+      assertThat(code(search, 0, w, 1L, 4L, 1, ratios, 1e-8f, 1f, out)).isEqualTo(-1);
+      assertThat(code(search, 0, w, 1L, 4L, 4, ratios, Float.NaN, 1f, out)).isEqualTo(-1);
+      assertThat(code(search, 0, w, 1L, 4L, 4, none, 1e-8f, 1f, out)).isEqualTo(-2);
+      assertThat(code(search, 0, none, 0L, 4L, 4, none, 1e-8f, 1f, none)).isZero();
+      assertThat(code(adamW, 0, w, -1L, w, w, w, w)).isEqualTo(-1);
+      assertThat(code(adamW, 0, none, 4L, w, w, w, w)).isEqualTo(-2);
+      assertThat(code(adamW, 9, w, 4L, w, w, w, w)).isEqualTo(-5);
+      assertThat(out.toArray(JAVA_FLOAT)).containsOnly(7f);
+      // A scale of zero is useless, not a fault; the other group is right.
+      assertThat(code(fake, 0, g, w, s, out)).isZero();
+      assertThat(Arrays.copyOf(out.toArray(JAVA_FLOAT), 2)).containsExactly(1f, 2f);
+    }
+  }
+
+  static int code(MethodHandle function, int isa, Object... arguments) {
+    Object[] all = new Object[arguments.length + 2];
+    all[0] = MemorySegment.NULL;
+    all[1] = isa;
+    System.arraycopy(arguments, 0, all, 2, arguments.length);
+    return (int) NativeLibrary.call(function, all);
+  }
+
+  static float[] poison(int n) {
+    float[] out = new float[n];
+    Arrays.fill(out, Float.NaN);
+    return out;
+  }
+}

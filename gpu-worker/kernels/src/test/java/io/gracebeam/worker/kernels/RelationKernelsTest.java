@@ -1,0 +1,125 @@
+package io.gracebeam.worker.kernels;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.util.Arrays;
+import java.util.Random;
+import net.jqwik.api.ForAll;
+import net.jqwik.api.Property;
+import net.jqwik.api.constraints.IntRange;
+import org.junit.jupiter.api.Test;
+
+/** Similarities, relational loss and dense products in C against those in Java. */
+class RelationKernelsTest {
+  private static final Kernels SCALAR = new ScalarKernels();
+
+  @Property(tries = 60)
+  void relationsAreTheOracles(
+      @ForAll @IntRange(min = 1, max = 60) int n,
+      @ForAll @IntRange(min = 1, max = 130) int width,
+      @ForAll boolean flat,
+      @ForAll long seed) {
+    Random random = new Random(seed);
+    float[] v = LossKernelsTest.logits(random, n * width, 2);
+    if (flat) {
+      Arrays.fill(v, 1f);
+    }
+    Arrays.fill(v, 0, width, 0f);
+    float[] gram = Rcka.gram(SCALAR, v, n, width);
+    float[] found = NativeTwins.same(k -> k.gram(v, n, width));
+    // Products of unit rows: width roundings of sums below 1; centring adds at most four of them.
+    double e = 4 * (width + 3) * LossKernelsTest.ULP;
+    for (int i = 0; i < gram.length; i++) {
+      assertThat((double) found[i]).isCloseTo(gram[i], within(e));
+      assertThat(found[i]).isEqualTo(found[i % n * n + i / n]);
+    }
+    float[] teacher = Rcka.gram(SCALAR, LossKernelsTest.logits(random, n * width, 1), n, width);
+    Rcka.Result a = Rcka.apply(SCALAR, teacher, v, n, width);
+    Object[] b =
+        NativeTwins.same(
+            k -> {
+              Rcka.Result r = k.rcka(teacher, v, n, width);
+              return new Object[] {r.cka(), r.loss(), r.skipped(), r.dV()};
+            });
+    double squares = 0;
+    for (float x : gram) {
+      squares += (double) x * x;
+    }
+    if (Math.abs(squares - Rcka.MIN_SQUARES) < n * n * e * e) {
+      return; // either answer is right
+    }
+    assertThat(b[2]).isEqualTo(a.skipped());
+    if (a.skipped()) {
+      assertThat((float[]) b[3]).containsOnly(0f);
+      return;
+    }
+    // Relative error of the centred matrix; CKA and its gradient, 2 / |b| at most, have a few times
+    // that.
+    double relative = n * e / Math.sqrt(squares);
+    assertThat((double) b[0]).isCloseTo(a.cka(), within(2 * relative + 1e-12));
+    for (int i = 0; i < n; i++) {
+      double norm = 0;
+      for (int j = 0; j < width; j++) {
+        norm += (double) v[i * width + j] * v[i * width + j];
+      }
+      double bound =
+          (8 * relative + 2 * (n + 4) * LossKernelsTest.ULP)
+              * 2
+              / Math.sqrt(squares)
+              / Math.sqrt(norm);
+      for (int j = 0; j < width; j++) {
+        assertThat((double) ((float[]) b[3])[i * width + j])
+            .isCloseTo(a.dV()[i * width + j], within(norm == 0 ? 0 : bound));
+      }
+    }
+  }
+
+  @Test
+  void denseProductsAreTheSameOnEveryInstructionSet() {
+    Random random = new Random(5);
+    float[] x = LossKernelsTest.logits(random, 7 * 65, 1);
+    float[] w = LossKernelsTest.logits(random, 19 * 65 + 3, 1);
+    float[] expected = new float[7 * 19];
+    SCALAR.dense(x, 7, w, 19, 65, expected);
+    float[] found =
+        NativeTwins.same(
+            k -> {
+              float[] y = QuantiserKernelsTest.poison(7 * 19);
+              k.dense(x, 7, w, 19, 65, y);
+              return y;
+            });
+    for (int i = 0; i < found.length; i++) {
+      assertThat(found[i]).isCloseTo(expected[i], within(65 * 65 * 1e-7f));
+    }
+  }
+
+  @Test
+  void everyWrongArgumentHasItsCode() {
+    NativeTwins.all();
+    MethodHandle gram =
+        NativeLibrary.load()
+            .onHeap("gk_gram", ADDRESS, JAVA_INT, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG);
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment z = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4);
+      MemorySegment out = arena.allocateFrom(JAVA_FLOAT, 7, 7, 7, 7);
+      MemorySegment none = MemorySegment.NULL;
+      MemorySegment space = arena.allocate(1 << 16, 64);
+      MemorySegment odd = space.asSlice(4);
+      long bytes = space.byteSize();
+      assertThat(QuantiserKernelsTest.code(gram, 0, z, 0, 2, out, space, bytes)).isEqualTo(-1);
+      assertThat(QuantiserKernelsTest.code(gram, 0, z, 2, -2, out, space, bytes)).isEqualTo(-1);
+      assertThat(QuantiserKernelsTest.code(gram, 0, none, 2, 2, out, space, bytes)).isEqualTo(-2);
+      assertThat(QuantiserKernelsTest.code(gram, 0, z, 2, 2, out, odd, bytes - 4)).isEqualTo(-2);
+      assertThat(QuantiserKernelsTest.code(gram, 0, z, 2, 2, out, space, 64L)).isEqualTo(-4);
+      assertThat(out.toArray(JAVA_FLOAT)).containsOnly(7f);
+    }
+  }
+}
