@@ -5,6 +5,7 @@
 #include "gk_vector.h"
 
 #define GK_LAYER_TENSORS 7
+#define GK_MIXED 8 /* vectors of values that are summed at once */
 #define GK_FLOAT ((int64_t)sizeof(float))
 
 typedef struct {
@@ -323,6 +324,24 @@ GK_ALWAYS gk_floats gk_cached(const uint8_t *cache, int64_t at, const int small)
   return small ? gk_load_int8((const int8_t *)cache + at) : gk_load_bf16((const uint16_t *)cache + at);
 }
 
+/* out = the values from element k on of n positions, each times its weight; `wide` vectors, whose sums live in registers. */
+GK_ALWAYS void gk_mix(const gk_decoder *d, int64_t first, int64_t n, int64_t k, const float *weights, float inverse, float *out,
+                      const int wide, const int small) {
+  gk_floats sums[GK_MIXED];
+  GK_EACH(i, wide) {
+    sums[i] = gk_all(0);
+  }
+  for (int64_t t = 0; t < n; t++) {
+    const gk_floats weight = gk_all(small ? weights[t] * d->value_scales[first + t] : weights[t]);
+    GK_EACH(i, wide) {
+      sums[i] += weight * gk_cached(d->values, (first + t) * d->dim + k + i * GK_LANES, small);
+    }
+  }
+  GK_EACH(i, wide) {
+    gk_store(out + i * GK_LANES, sums[i] * inverse);
+  }
+}
+
 GK_ALWAYS void gk_attend(const gk_pass *p, int64_t row, int64_t head, float *scores, const int small) {
   gk_decoder *d = p->d;
   const int64_t dim = d->dim;
@@ -349,16 +368,21 @@ GK_ALWAYS void gk_attend(const gk_pass *p, int64_t row, int64_t head, float *sco
     total += e;
   }
   const float inverse = 1.0f / gk_sum(total);
-  float out[GK_LANES];
-  for (int64_t k = 0; k < dim; k += GK_LANES) {
-    gk_floats sum = gk_all(0);
-    for (int64_t t = 0; t < n; t++) {
-      const float weight = small ? scores[t] * d->value_scales[first + t] : scores[t];
-      sum += weight * gk_cached(d->values, (first + t) * dim + k, small);
+  float *mixed = d->mixed + (row * d->c.heads + head) * d->c.head_dim;
+  float out[GK_MIXED * GK_LANES];
+  for (int64_t k = 0; k < dim;) {
+    const int64_t vectors = (dim - k) / GK_LANES;
+    const int64_t wide = vectors >= GK_MIXED ? GK_MIXED : vectors >= GK_MIXED / 2 ? GK_MIXED / 2 : 1;
+    if (wide == GK_MIXED) {
+      gk_mix(d, first, n, k, scores, inverse, out, GK_MIXED, small);
+    } else if (wide == GK_MIXED / 2) {
+      gk_mix(d, first, n, k, scores, inverse, out, GK_MIXED / 2, small);
+    } else {
+      gk_mix(d, first, n, k, scores, inverse, out, 1, small);
     }
-    gk_store(out, sum * inverse);
     const int64_t left = d->c.head_dim - k;
-    memcpy(d->mixed + (row * d->c.heads + head) * d->c.head_dim + k, out, (size_t)(left < GK_LANES ? left : GK_LANES) * sizeof(float));
+    memcpy(mixed + k, out, (size_t)(left < wide * GK_LANES ? left : wide * GK_LANES) * sizeof(float));
+    k += wide * GK_LANES;
   }
 }
 

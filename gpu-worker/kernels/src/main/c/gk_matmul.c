@@ -375,21 +375,25 @@ static gk_block *const GK_BLOCKS[] = {gk_block_scalar, gk_block_avx2, gk_block_v
 static gk_block *const GK_DENSE[] = {gk_dense_scalar, gk_dense_avx2, gk_dense_vnni, gk_dense_vnni};
 static gk_body *const GK_ROUND[] = {gk_round_scalar, gk_round_avx2, gk_round_vnni, gk_round_vnni};
 
+/* Blocks that a thread takes at a time. */
+#define GK_CLAIMED 2
+
 static void gk_multiply(void *context, int32_t part, int32_t parts) {
   const gk_product *p = context;
-  const int64_t blocks = gk_blocks(p->w);
-  const int64_t end = gk_first(blocks, part + 1, parts);
-  if (p->isa == GK_AMX && gk_amx_fits(p)) {
+  const int amx = p->isa == GK_AMX && gk_amx_fits(p);
+  gk_block *const body = amx ? gk_block_amx : gk_dense(p->w) ? GK_DENSE[p->isa] : GK_BLOCKS[p->isa];
+  if (amx) {
     gk_amx_begin(p);
-    for (int64_t block = gk_first(blocks, part, parts); block < end; block++) {
-      gk_block_amx(p, block);
-    }
-    gk_amx_end();
-    return;
   }
-  gk_block *const body = gk_dense(p->w) ? GK_DENSE[p->isa] : GK_BLOCKS[p->isa];
-  for (int64_t block = gk_first(blocks, part, parts); block < end; block++) {
-    body(p, block);
+  int64_t from;
+  int64_t end;
+  while ((end = gk_claim(p->items, part, parts, GK_CLAIMED, &from)) > from) {
+    for (int64_t block = from; block < end; block++) {
+      body(p, block);
+    }
+  }
+  if (amx) {
+    gk_amx_end();
   }
 }
 
@@ -397,7 +401,11 @@ void gk_product_run(gk_pool *pool, int32_t isa, const gk_matrix *w, const float 
   gk_product p = {.w = &w->head, .blocks = w->blocks, .x = x, .m = m, .y = y, .isa = isa};
   gk_input_layout(p.w, m, scratch, &p.input);
   gk_run((int64_t)m * p.w->cols < 1 << 14 ? NULL : pool, gk_dense(p.w) ? gk_pad_rows : GK_ROUND[isa], &p);
-  gk_run((int64_t)m * p.w->rows * p.w->cols < 1 << 16 ? NULL : pool, gk_multiply, &p);
+  gk_items items;
+  p.items = &items;
+  gk_pool *const workers = (int64_t)m * p.w->rows * p.w->cols < 1 << 16 ? NULL : pool;
+  gk_split(&items, gk_blocks(p.w), gk_pool_threads(workers));
+  gk_run(workers, gk_multiply, &p);
 }
 
 int32_t gk_version(void) { return GK_VERSION; }

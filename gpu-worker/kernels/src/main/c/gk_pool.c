@@ -4,14 +4,12 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* A worker looks for work this many times (some tens of microseconds) before it sleeps. */
 #define GK_SPINS 20000
-#define GK_MAX_THREADS 256
 
 struct gk_worker {
   gk_pool *pool;
@@ -152,4 +150,39 @@ void gk_run(gk_pool *pool, gk_body *body, void *context) {
     }
     gk_pause();
   }
+}
+
+void gk_split(gk_items *items, int64_t n, int32_t parts) {
+  for (int32_t i = 0; i < parts; i++) {
+    const uint64_t range = (uint64_t)gk_first(n, i, parts) << 32 | (uint64_t)gk_first(n, i + 1, parts);
+    atomic_store_explicit(&items->shares[i].left, range, memory_order_relaxed);
+  }
+}
+
+/* Takes up to `most` items of a share; from its end if not `own`. */
+static int64_t gk_claim_of(_Atomic uint64_t *share, int own, int64_t most, int64_t *from) {
+  uint64_t range = atomic_load_explicit(share, memory_order_relaxed);
+  for (;;) {
+    const int64_t first = (int64_t)(range >> 32);
+    const int64_t end = (int64_t)(range & 0xffffffffu);
+    const int64_t n = end - first < most ? end - first : most;
+    *from = own ? first : end - n;
+    if (n == 0) {
+      return *from;
+    }
+    const uint64_t rest = (uint64_t)(own ? first + n : first) << 32 | (uint64_t)(own ? end : end - n);
+    if (atomic_compare_exchange_weak_explicit(share, &range, rest, memory_order_relaxed, memory_order_relaxed)) {
+      return *from + n;
+    }
+  }
+}
+
+int64_t gk_claim(gk_items *items, int32_t part, int32_t parts, int64_t most, int64_t *from) {
+  for (int32_t i = 0; i < parts; i++) {
+    const int64_t end = gk_claim_of(&items->shares[(part + i) % parts].left, i == 0, most, from);
+    if (end > *from) {
+      return end;
+    }
+  }
+  return *from;
 }

@@ -41,6 +41,7 @@ typedef struct {
   float *y;
   gk_input input;
   int32_t isa;
+  gk_items *items; /* the blocks */
 } gk_product;
 
 static inline int64_t gk_codes_per_row(const gk_weight *w) { return (int64_t)w->runs * w->run_steps * 16; }

@@ -49,14 +49,11 @@ GK_ALWAYS uint16_t gk_bf16(float v) {
 
 /* Sum of the lanes: halves onto each other, four times. */
 GK_ALWAYS float gk_sum(gk_floats v) {
-  float lane[GK_LANES];
-  gk_store(lane, v);
-  for (int width = GK_LANES / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; i++) {
-      lane[i] += lane[i + width];
-    }
-  }
-  return lane[0];
+  v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1);
+  v += __builtin_shufflevector(v, v, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0);
+  return v[0];
 }
 
 /* e^v within 2 units in the last place; 0 below -87, at most e^88. Range reduction by ln 2 in two parts, polynomial of Cephes' expf. */
