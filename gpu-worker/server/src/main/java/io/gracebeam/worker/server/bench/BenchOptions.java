@@ -2,6 +2,7 @@ package io.gracebeam.worker.server.bench;
 
 import io.gracebeam.proto.error.GraceException;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 /** {@code --name value} pairs with defaults. */
@@ -27,6 +28,14 @@ final class BenchOptions {
 
   String text(String name) {
     return values.get(name);
+  }
+
+  String oneOf(String name, String... allowed) {
+    String value = values.get(name);
+    if (!List.of(allowed).contains(value)) {
+      throw GraceException.user("%s is '%s'; allowed: %s", name, value, String.join(", ", allowed));
+    }
+    return value;
   }
 
   int positive(String name) {

@@ -19,10 +19,11 @@ import java.util.Optional;
  */
 final class DecodeCommand {
   static final String USAGE =
-      "grace bench decode [--shape qwen2-vl-2b|llava-1.5-7b|student] [--layers N] [--prompt N] [--tokens N] [--rounds N] [--threads N] [--layouts NAME,...] [--peers NAME,...|none] [--json FILE]";
+      "grace bench decode [--shape qwen2-vl-2b|llava-1.5-7b|student] [--layers N] [--prompt N] [--tokens N] [--rounds N] [--threads N] [--layouts NAME,...] [--peers NAME,...|none] [--together auto|no] [--json FILE]";
   private static final String BASE = "16-bit";
   private static final String ALL_LAYERS = "all";
   private static final String NONE = "none";
+  private static final String AUTO = "auto";
   private static final String NOT_SET_UP =
       "llama.cpp: not measured; conformance/setup-peers makes its environment";
   private static final List<KernelBench.Layout> LAYOUTS =
@@ -43,6 +44,7 @@ final class DecodeCommand {
   private final int tokens;
   private final int rounds;
   private final int threads;
+  private final boolean together;
   private final List<KernelBench.Layout> layouts;
   private final List<DecodePeers.Peer> wanted;
   private final List<String> notes = new ArrayList<>();
@@ -60,6 +62,7 @@ final class DecodeCommand {
     tokens = options.positive("--tokens");
     rounds = options.positive("--rounds");
     threads = options.positive("--threads");
+    together = options.oneOf("--together", AUTO, "no").equals(AUTO);
     layouts = layouts(options.text("--layouts"));
     wanted = peers(options.text("--peers"));
   }
@@ -68,16 +71,26 @@ final class DecodeCommand {
     return new BenchOptions(
         USAGE,
         Map.of(
-            "--shape", "qwen2-vl-2b",
-            "--layers", ALL_LAYERS,
-            "--prompt", "256",
-            "--tokens", "32",
-            "--rounds", "3",
-            "--threads", BenchOptions.processors(),
-            "--layouts", String.join(",", LAYOUTS.stream().map(l -> l.name()).toList()),
+            "--shape",
+            "qwen2-vl-2b",
+            "--layers",
+            ALL_LAYERS,
+            "--prompt",
+            "256",
+            "--tokens",
+            "32",
+            "--rounds",
+            "3",
+            "--threads",
+            BenchOptions.processors(),
+            "--layouts",
+            String.join(",", LAYOUTS.stream().map(l -> l.name()).toList()),
             "--peers",
-                String.join(",", DecodePeers.ALL.stream().map(DecodePeers.Peer::name).toList()),
-            "--json", ""),
+            String.join(",", DecodePeers.ALL.stream().map(DecodePeers.Peer::name).toList()),
+            "--together",
+            AUTO,
+            "--json",
+            ""),
         args);
   }
 
@@ -89,10 +102,10 @@ final class DecodeCommand {
   private BenchTable measure() throws IOException, InterruptedException {
     try (DecodePeers peers = new DecodePeers(shape)) {
       enter(peers);
-      if (DecodeMemory.fits(entries.values().stream().map(this::bytes).toList())) {
+      if (together && DecodeMemory.fits(entries.values().stream().map(this::bytes).toList())) {
         together();
       } else {
-        notes.add("not enough memory for all at once: each contestant began anew for each turn");
+        notes.add("each contestant began anew for each turn, alone in memory");
         inTurn();
       }
       return table();

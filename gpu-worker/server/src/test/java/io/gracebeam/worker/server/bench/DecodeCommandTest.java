@@ -136,6 +136,15 @@ class DecodeCommandTest {
   }
 
   @Test
+  void eachBeginsAnewWhereTheyMayNotStayTogether() throws Exception {
+    python(SERVES + "echo ended >> " + root.resolve("turns") + "\n");
+    JsonNode out = bench("--peers", "llama.cpp-q4_0", "--together", "no", "--rounds", "2");
+    assertThat(notes(out)).contains("each contestant began anew for each turn, alone in memory");
+    assertThat(Files.readAllLines(root.resolve("turns"))).hasSize(2);
+    assertThat(row(out, "int4-head4 decode").get("ratios").has("llama.cpp-q4_0")).isTrue();
+  }
+
+  @Test
   void leavesNoWeightsBehind() throws Exception {
     python(SERVES);
     DecodePeers.Peer peer = DecodePeers.ALL.get(0);
@@ -157,6 +166,7 @@ class DecodeCommandTest {
     "--layers, some",
     "--shape, gpt-2",
     "--rounds, 0",
+    "--together, perhaps",
     "--repack, on"
   })
   void refusesOptions(String name, String value) {
