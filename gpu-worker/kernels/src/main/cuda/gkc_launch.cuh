@@ -8,7 +8,7 @@
 #include "gkc_device.cuh"
 #include "grace_cuda.h"
 
-constexpr int64_t kGkcMostSize = 1 << 28; /* of one dimension */
+constexpr int64_t kGkcMostSize = 1 << 27; /* of one dimension; eight times as many bits count in an int */
 constexpr int64_t kGkcMostElements = (int64_t)1 << 40;
 
 inline bool gkc_aligned(const void *p, size_t to) { return p != nullptr && (uintptr_t)p % to == 0; }

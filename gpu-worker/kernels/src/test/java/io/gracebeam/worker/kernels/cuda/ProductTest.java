@@ -24,7 +24,8 @@ class ProductTest {
   private static final int[] GROUPS = {32, 64, 96, 128, 160};
 
   private static ProductChecks checks(int order) {
-    return new ProductChecks(Emulation.library(order), new HostDevice());
+    CudaLibrary library = Emulation.library(order);
+    return new ProductChecks(library, new LibraryDevice(library));
   }
 
   @Property(tries = 60)
@@ -106,7 +107,7 @@ class ProductTest {
   void aWeightThatContradictsItselfIsRefusedAndNothingWritten() {
     CudaLibrary library = Emulation.library();
     try (Arena arena = Arena.ofConfined();
-        GuardedMemory memory = new GuardedMemory(new HostDevice())) {
+        GuardedMemory memory = new GuardedMemory(new LibraryDevice(library))) {
       PackedWeight packed = ProductChecks.quantized(new Random(1), 4, 20, 64, 32);
       MemorySegment good = ProductChecks.pack(library, arena, memory, packed, false);
       MemorySegment x = memory.shorts(Bf16.fromFloats(new float[3 * 64]));
