@@ -48,7 +48,17 @@ int32_t answer(cudaError_t error) {
     return 0;
   }
   cudaGetLastError();
-  return error == cudaErrorMemoryAllocation ? GKC_EMEMORY : GKC_ELAUNCH;
+  switch (error) {
+    case cudaErrorMemoryAllocation:
+      return GKC_EMEMORY;
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+    case cudaErrorInitializationError:
+    case cudaErrorSystemDriverMismatch:
+      return GKC_EDEVICE;
+    default:
+      return GKC_ELAUNCH;
+  }
 }
 #endif
 

@@ -22,6 +22,7 @@ extern "C" {
 #define GKC_ESPACE (-4)  /* scratch space that is too small */
 #define GKC_EMEMORY (-6) /* the device refused memory */
 #define GKC_ELAUNCH (-7) /* the device refused a kernel, or an earlier one failed */
+#define GKC_EDEVICE (-8) /* there is no GPU, or its driver is older than this library's CUDA */
 
 #if defined(__GNUC__)
 #pragma GCC visibility push(default)

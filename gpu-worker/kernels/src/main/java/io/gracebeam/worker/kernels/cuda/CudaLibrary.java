@@ -139,6 +139,7 @@ public final class CudaLibrary {
       case NO_SPACE -> "scratch space is too small";
       case -6 -> "the device has too little memory";
       case -7 -> "the device refused a kernel";
+      case -8 -> "there is no GPU, or its driver is older than the CUDA of this library";
       default -> "code " + code;
     };
   }

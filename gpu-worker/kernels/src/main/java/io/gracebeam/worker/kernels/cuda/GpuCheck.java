@@ -21,27 +21,33 @@ public final class GpuCheck {
 
   /**
    * Arguments: the library, the file to write, tries of each check, and optionally a file with
-   * torch's figures. Exits with 1 if a check failed.
+   * torch's figures. Exits with 1 if a check or a benchmark failed, with 2 without a GPU.
    */
   public static void main(String[] args) throws IOException {
     CudaLibrary library = CudaLibrary.open(Path.of(args[0]));
     Report report = new Report();
     try (LibraryDevice device = new LibraryDevice(library)) {
+      String name = name(device);
       checks(library, device, report, Integer.parseInt(args[2]), new Random().nextLong());
       if (library.onDevice()) {
         bench(library, device, report);
       }
-      String torch =
-          args.length > 3 && Files.exists(Path.of(args[3]))
-              ? Files.readString(Path.of(args[3]))
-              : null;
-      Files.writeString(Path.of(args[1]), report.json(device.name(), torch));
+      Path torch = args.length > 3 ? Path.of(args[3]) : null;
+      String others = torch != null && Files.exists(torch) ? Files.readString(torch) : null;
+      Files.writeString(Path.of(args[1]), report.json(name, others));
     }
-    System.out.println(
-        report.good()
-            ? "all kernels agree with the oracle"
-            : "some kernels do not agree with the oracle");
+    System.out.println(report.good() ? "all kernels agree with the oracle" : "there were failures");
     System.exit(report.good() ? 0 : 1);
+  }
+
+  private static String name(LibraryDevice device) {
+    try {
+      return device.name();
+    } catch (IllegalStateException e) {
+      System.err.println("gpu-check: " + e.getMessage());
+      System.exit(2);
+      throw e; // not reached
+    }
   }
 
   /** Runs each check some times with fresh numbers; a failure names what repeats it. */
@@ -73,6 +79,9 @@ public final class GpuCheck {
       }
       decode(bench, "LLaVA-1.5-7B", LLAVA_7B, 700);
       decode(bench, "Qwen2-VL-2B", QWEN2_VL_2B, 1500);
+    } catch (IllegalStateException e) {
+      // What was measured before stays in the report.
+      report.failure("benchmark: " + e.getMessage());
     }
   }
 

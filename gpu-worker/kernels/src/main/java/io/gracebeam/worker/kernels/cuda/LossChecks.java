@@ -7,6 +7,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.Rcka;
 import io.gracebeam.worker.kernels.TeacherRows;
+import io.gracebeam.worker.kernels.TeacherStatistics;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -108,6 +109,11 @@ final class LossChecks {
     float[] z = logits(random, rows, vocab, spread, false);
     float[] t = logits(random, rows, vocab, spread, false);
     int[] y = targets(random, rows, vocab);
+    for (int i = 0; i < rows; i++) {
+      if (random.nextBoolean()) {
+        y[i] = TeacherStatistics.of(t, i, vocab, 0).argmax(); // a target that has some mass
+      }
+    }
     TeacherRows teacher =
         k == 0
             ? TeacherRows.full(t, rows, vocab)
