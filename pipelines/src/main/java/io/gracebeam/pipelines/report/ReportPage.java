@@ -185,14 +185,33 @@ public final class ReportPage {
               .append(Html.points(low))
               .append(" to ")
               .append(Html.points(high))
-              .append("</small></td>");
+              .append("</small>");
+          sibling(row);
+          page.append("</td>");
         } else {
-          page.append("<td></td>");
+          page.append("<td>");
+          sibling(row);
+          page.append("</td>");
         }
       }
       page.append("</tr>");
     }
     page.append("</tbody></table></div></section>\n");
+  }
+
+  /** What a layout costs beside the variant that it shares its training with. */
+  private void sibling(JsonNode row) {
+    if (row.has("sibling")) {
+      page.append("<br><small>vs. ")
+          .append(Html.escape(row.path("sibling").asText()))
+          .append(": ")
+          .append(Html.points(row.path("siblingDifference").asDouble()))
+          .append(", ")
+          .append(Html.points(row.path("siblingDifferenceLow").asDouble()))
+          .append(" to ")
+          .append(Html.points(row.path("siblingDifferenceHigh").asDouble()))
+          .append("</small>");
+    }
   }
 
   private void curves() {
