@@ -174,25 +174,21 @@ public final class ReportPage {
             .append("–")
             .append(Html.percent(row.path("high").asDouble()))
             .append("</small></td>");
+        double low = row.path("differenceLow").asDouble();
+        double high = row.path("differenceHigh").asDouble();
+        page.append("<td class=\"")
+            .append(low > 0 ? "up" : high < 0 ? "down" : "even")
+            .append("\">");
         if (row.has("difference")) {
-          double low = row.path("differenceLow").asDouble();
-          double high = row.path("differenceHigh").asDouble();
-          page.append("<td class=\"")
-              .append(low > 0 ? "up" : high < 0 ? "down" : "even")
-              .append("\">")
-              .append(Html.points(row.path("difference").asDouble()))
+          page.append(Html.points(row.path("difference").asDouble()))
               .append(" <small>")
               .append(Html.points(low))
               .append(" to ")
               .append(Html.points(high))
               .append("</small>");
-          sibling(row);
-          page.append("</td>");
-        } else {
-          page.append("<td>");
-          sibling(row);
-          page.append("</td>");
         }
+        sibling(row);
+        page.append("</td>");
       }
       page.append("</tr>");
     }
