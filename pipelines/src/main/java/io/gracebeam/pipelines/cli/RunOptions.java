@@ -63,24 +63,24 @@ final class RunOptions {
               "%.1f to %.1f",
               100 * row.path("low").asDouble(),
               100 * row.path("high").asDouble());
-      String difference =
-          row.has("difference")
-              ? String.format(
-                  Locale.ROOT,
-                  "%+.1f (%+.1f to %+.1f)",
-                  100 * row.path("difference").asDouble(),
-                  100 * row.path("differenceLow").asDouble(),
-                  100 * row.path("differenceHigh").asDouble())
+      String difference = difference(row, "difference");
+      String sibling =
+          row.has("sibling")
+              ? "  beside "
+                  + row.path("sibling").asText()
+                  + ": "
+                  + difference(row, "siblingDifference")
               : "";
       out.println(
           String.format(
-              Locale.ROOT,
-              "%-18s %5d %9.1f%% %18s %22s",
-              row.path("variant").asText(),
-              row.path("bits").asInt(),
-              100 * row.path("accuracy").asDouble(),
-              interval,
-              difference));
+                  Locale.ROOT,
+                  "%-18s %5d %9.1f%% %18s %22s",
+                  row.path("variant").asText(),
+                  row.path("bits").asInt(),
+                  100 * row.path("accuracy").asDouble(),
+                  interval,
+                  difference)
+              + sibling);
     }
     int cached = 0;
     for (JsonNode artifact : report.path("artifacts")) {
@@ -96,5 +96,16 @@ final class RunOptions {
             report.path("ledger").size()));
     out.println("report: " + folder.resolve(ReportFiles.HTML));
     out.flush();
+  }
+
+  private static String difference(JsonNode row, String key) {
+    return row.has(key)
+        ? String.format(
+            Locale.ROOT,
+            "%+.1f (%+.1f to %+.1f)",
+            100 * row.path(key).asDouble(),
+            100 * row.path(key + "Low").asDouble(),
+            100 * row.path(key + "High").asDouble())
+        : "";
   }
 }

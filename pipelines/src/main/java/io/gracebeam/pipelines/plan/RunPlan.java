@@ -15,6 +15,7 @@ import io.gracebeam.proto.v1.Training;
 import io.gracebeam.proto.v1.Variant;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -88,6 +89,7 @@ public final class RunPlan {
   private final Sizes sizes;
   private final Optional<StartSettings> start;
   private final Map<String, PlannedStage> stages = new LinkedHashMap<>();
+  private final Map<Map.Entry<Variant, Long>, String> trained = new HashMap<>();
   private final List<Model> models = new ArrayList<>();
   private final List<Shown> shown = new ArrayList<>();
 
@@ -243,7 +245,7 @@ public final class RunPlan {
             variant.getName());
         return new Model(variant, seed, "export/" + label, Optional.empty());
       case "train":
-        String trained = train(variant, seed, label);
+        String trained = trainOnce(variant, seed, label);
         add(
             "export/" + label,
             StageKind.EXPORT,
@@ -262,9 +264,20 @@ public final class RunPlan {
   private static ExportWork export(Variant variant, String scales) {
     return ExportWork.newBuilder()
         .setFormat(variant.getQuantized() ? "pack-quantized" : "dense")
-        .setVariant(variant)
+        .setVariant(Variants.exported(variant))
         .setScales(variant.getQuantized() ? scales : "")
         .build();
+  }
+
+  /** Variants that differ only in what is rounded after training share the trained model. */
+  private String trainOnce(Variant variant, long seed, String label) {
+    Map.Entry<Variant, Long> same = Map.entry(Variants.trained(variant), seed);
+    String done = trained.get(same);
+    if (done == null) {
+      done = train(variant, seed, label);
+      trained.put(same, done);
+    }
+    return done;
   }
 
   private String train(Variant variant, long seed, String label) {
@@ -292,7 +305,7 @@ public final class RunPlan {
             TrainWork.newBuilder()
                 .setTraining(training)
                 .setGrace(recipe.getGrace())
-                .setVariant(variant)
+                .setVariant(Variants.trained(variant))
                 .setShard(shard)
                 .setShards(shards)
                 .setRound(round)

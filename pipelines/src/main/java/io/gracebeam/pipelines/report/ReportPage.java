@@ -174,25 +174,40 @@ public final class ReportPage {
             .append("–")
             .append(Html.percent(row.path("high").asDouble()))
             .append("</small></td>");
+        double low = row.path("differenceLow").asDouble();
+        double high = row.path("differenceHigh").asDouble();
+        page.append("<td class=\"")
+            .append(low > 0 ? "up" : high < 0 ? "down" : "even")
+            .append("\">");
         if (row.has("difference")) {
-          double low = row.path("differenceLow").asDouble();
-          double high = row.path("differenceHigh").asDouble();
-          page.append("<td class=\"")
-              .append(low > 0 ? "up" : high < 0 ? "down" : "even")
-              .append("\">")
-              .append(Html.points(row.path("difference").asDouble()))
+          page.append(Html.points(row.path("difference").asDouble()))
               .append(" <small>")
               .append(Html.points(low))
               .append(" to ")
               .append(Html.points(high))
-              .append("</small></td>");
-        } else {
-          page.append("<td></td>");
+              .append("</small>");
         }
+        sibling(row);
+        page.append("</td>");
       }
       page.append("</tr>");
     }
     page.append("</tbody></table></div></section>\n");
+  }
+
+  /** What a layout costs beside the variant that it shares its training with. */
+  private void sibling(JsonNode row) {
+    if (row.has("sibling")) {
+      page.append("<br><small>vs. ")
+          .append(Html.escape(row.path("sibling").asText()))
+          .append(": ")
+          .append(Html.points(row.path("siblingDifference").asDouble()))
+          .append(", ")
+          .append(Html.points(row.path("siblingDifferenceLow").asDouble()))
+          .append(" to ")
+          .append(Html.points(row.path("siblingDifferenceHigh").asDouble()))
+          .append("</small>");
+    }
   }
 
   private void curves() {

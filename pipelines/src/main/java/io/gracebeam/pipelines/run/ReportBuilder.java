@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.plan.RunPlan;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.RecipeReader;
+import io.gracebeam.proto.recipe.Variants;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Recipe;
@@ -19,9 +20,11 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 
@@ -167,13 +170,23 @@ final class ReportBuilder {
                   row.put("low", accuracy.low());
                   row.put("high", accuracy.high());
                   if (baseline != null && !variant.equals("bf16")) {
-                    Bootstrap.Interval difference =
-                        difference(bootstrap, bySeed, baseline.get(benchmark));
-                    row.put("difference", difference.mean());
-                    row.put("differenceLow", difference.low());
-                    row.put("differenceHigh", difference.high());
+                    put(row, "difference", difference(bootstrap, bySeed, baseline.get(benchmark)));
+                  }
+                  String sibling = Variants.sibling(variant);
+                  if (!sibling.equals(variant) && answers.containsKey(sibling)) {
+                    row.put("sibling", sibling);
+                    put(
+                        row,
+                        "siblingDifference",
+                        difference(bootstrap, bySeed, answers.get(sibling).get(benchmark)));
                   }
                 }));
+  }
+
+  private static void put(ObjectNode row, String key, Bootstrap.Interval difference) {
+    row.put(key, difference.mean());
+    row.put(key + "Low", difference.low());
+    row.put(key + "High", difference.high());
   }
 
   /** The teacher has one model for all seeds: it stands beside each of the baseline's. */
@@ -209,11 +222,12 @@ final class ReportBuilder {
    * steps.
    */
   private void curves(ArrayNode curves) {
+    Set<String> drawn = new HashSet<>();
     for (RunPlan.Model model : plan.models()) {
       ReportInput.Stage stage = model.trained().map(byId::get).orElse(null);
       Path file = stage == null ? null : folder(stage).resolve("curves.json");
-      if (file == null || !Files.exists(file)) {
-        continue;
+      if (file == null || !Files.exists(file) || !drawn.add(stage.id())) {
+        continue; // variants of one layout each share the trained model
       }
       JsonNode steps = tree(file);
       ObjectNode run = curves.addObject();

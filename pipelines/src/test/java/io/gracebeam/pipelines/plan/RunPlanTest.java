@@ -3,9 +3,12 @@ package io.gracebeam.pipelines.plan;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.google.protobuf.Message;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.recipe.RecipeReader;
 import io.gracebeam.proto.recipe.Variants;
 import io.gracebeam.proto.v1.Data;
+import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.Models;
 import io.gracebeam.proto.v1.Question;
@@ -60,6 +63,46 @@ class RunPlanTest {
             1 answer/rtn-int4/s7/pope/u000 images=@benchmark/pope model=export/rtn-int4/s7
             7 answer/grace-int4/s7/pope/u000 images=@benchmark/pope model=export/grace-int4/s7
             """);
+  }
+
+  @Test
+  void layoutsShareTheTrainedModel() {
+    Recipe recipe =
+        RecipeReader.resolve(
+            RecipeReader.parse(
+                "name: t\ndata: {train: d, shard_examples: 2}\nmodels: {teacher: t, student: s}\nseeds: [7]\n"
+                    + "variants: [grace-int4-kv8, grace-int4, grace-int4-all8, {name: grace-int4-head8, gate: false}, rtn-int4-all8]\n",
+                "r"));
+    RunPlan plan = RunPlan.of(recipe, SIZES, Optional.empty());
+    assertThat(plan.describe())
+        .contains(
+            """
+            2 train/grace-int4-kv8/s7/r0/k0 dataset=@dataset signals=signals student=@student
+            3 export/grace-int4-kv8/s7 trained=train/grace-int4-kv8/s7/r0/k0
+            3 export/grace-int4/s7 trained=train/grace-int4-kv8/s7/r0/k0
+            3 export/grace-int4-all8/s7 trained=train/grace-int4-kv8/s7/r0/k0
+            2 train/grace-int4-head8/s7/r0/k0 dataset=@dataset signals=signals student=@student
+            3 export/grace-int4-head8/s7 trained=train/grace-int4-head8/s7/r0/k0
+            0 export/rtn-int4-all8/s7 model=@student
+            """);
+    // The key of the shared training is that of a recipe with grace-int4 alone.
+    assertThat(work(plan, "train/grace-int4-kv8/s7/r0/k0"))
+        .isEqualTo(
+            work(
+                RunPlan.of(
+                    recipe.toBuilder().clearVariants().addVariants(recipe.getVariants(1)).build(),
+                    SIZES,
+                    Optional.empty()),
+                "train/grace-int4/s7/r0/k0"));
+    ExportWork full = (ExportWork) work(plan, "export/grace-int4/s7");
+    assertThat(full.getVariant().hasHeadBits() || full.getVariant().hasKvBits()).isFalse();
+    ExportWork all8 = (ExportWork) work(plan, "export/grace-int4-all8/s7");
+    assertThat(all8.getVariant().getHeadBits()).isEqualTo(8);
+    assertThat(all8.getVariant().getKvBits()).isEqualTo(8);
+  }
+
+  private static Message work(RunPlan plan, String id) {
+    return plan.stages().stream().filter(s -> s.id().equals(id)).findFirst().orElseThrow().work();
   }
 
   @Test

@@ -30,6 +30,17 @@ class HtmlTest {
   }
 
   @Test
+  void layoutsStandBesideTheirSibling() {
+    ObjectNode report = new ObjectMapper().createObjectNode();
+    ObjectNode row = report.putArray("table").addObject();
+    row.put("variant", "grace-int4-all8").put("bits", 4).put("benchmark", "all");
+    row.put("accuracy", 0.5).put("low", 0.4).put("high", 0.6).put("sibling", "grace-int4");
+    row.put("siblingDifference", -0.01).put("siblingDifferenceLow", -0.03);
+    row.put("siblingDifferenceHigh", 0.02);
+    assertThat(ReportPage.render(report)).contains("vs. grace-int4: -1.0, -3.0 to +2.0");
+  }
+
+  @Test
   void pageKeepsForeignTextInert() {
     ObjectNode report = new ObjectMapper().createObjectNode();
     report.put("name", "<script>alert(1)</script>");

@@ -54,7 +54,14 @@ final class Defaults {
                           .setBetaMax(1)
                           .setEmaDecay(0.99)))
           .setQuantization(
-              Quantization.newBuilder().setBits(4).setGroupSize(32).setPerTensor(false))
+              Quantization.newBuilder()
+                  .setBits(4)
+                  .setGroupSize(32)
+                  .setPerTensor(false)
+                  .setHeadBits(16)
+                  .setVisionBits(16)
+                  .setProjectorBits(16)
+                  .setKvBits(16))
           .setTeacherCache(TeacherCache.newBuilder().setForm("full").setTopK(64).setGram("bf16"))
           .setEvaluation(
               Evaluation.newBuilder()

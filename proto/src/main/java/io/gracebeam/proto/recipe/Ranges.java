@@ -60,6 +60,12 @@ final class Ranges {
         new Rule(
             "a positive number, -1 for one group per row, or 0 for quantization.group_size",
             v -> isGroupSize((int) v) || (int) v == 0));
+    for (String owner : List.of("Quantization.", "Variant.")) {
+      numbers(rules, owner + "head_bits", 16, 8, 4);
+      numbers(rules, owner + "vision_bits", 16, 8);
+      numbers(rules, owner + "projector_bits", 16, 8);
+      numbers(rules, owner + "kv_bits", 16, 8);
+    }
     oneOf(rules, "Variant.source", "teacher", "baseline", "rtn", "train");
     oneOf(rules, "Variant.distillation", "none", "kd", "dkd");
     real(rules, "Variant.fixed_beta", "0 or above", v -> v >= 0);

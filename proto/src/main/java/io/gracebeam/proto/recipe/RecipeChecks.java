@@ -138,6 +138,7 @@ final class RecipeChecks {
           "true for this name");
       require(!variant.getPerTensor(), path + "per_tensor", "'true'", "false where not quantized");
     }
+    layout(path, variant);
     boolean asIs = source.equals("teacher") || source.equals("baseline");
     require(
         !(asIs && quantized), path + "source", "'" + source + "'", "rtn or train where quantized");
@@ -171,6 +172,25 @@ final class RecipeChecks {
         "models.teacher",
         "''",
         "a Hugging Face model folder where a variant needs it, as " + variant.getName() + " does");
+  }
+
+  /** Bits beside the decoder's weights. */
+  private static void layout(String path, Variant variant) {
+    Variant named = Variants.get(variant.getName());
+    for (FieldDescriptor field : Variants.LAYOUT) {
+      Object bits = variant.getField(field);
+      String value = "'" + bits + "'";
+      require(
+          variant.getQuantized() || bits.equals(16),
+          path + field.getName(),
+          value,
+          "16 where not quantized");
+      require(
+          !named.hasField(field) || named.getField(field).equals(bits),
+          path + field.getName(),
+          value,
+          named.getField(field) + ", as the name says");
+    }
   }
 
   private static void unique(String path, List<?> values) {

@@ -1,5 +1,6 @@
 package io.gracebeam.proto.recipe;
 
+import com.google.protobuf.Descriptors.FieldDescriptor;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Quantization;
 import io.gracebeam.proto.v1.Variant;
@@ -9,6 +10,7 @@ import java.util.Map;
 import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * The rows of the accuracy table by their fixed names, each a set of switches over one trainer
@@ -18,7 +20,16 @@ public final class Variants {
   /** Weight of the distillation loss where it is not adapted. */
   public static final double FIXED_BETA = 0.5;
 
-  private static final Pattern BITS = Pattern.compile("-int(\\d)$");
+  /**
+   * Bits of what a deployed model has beside its decoder's weights; training does not read them.
+   */
+  static final List<FieldDescriptor> LAYOUT =
+      Stream.of("head_bits", "vision_bits", "projector_bits", "kv_bits")
+          .map(name -> Variant.getDescriptor().findFieldByName(name))
+          .toList();
+
+  private static final Pattern BITS = Pattern.compile("-int(\\d)(?:-[a-z]+\\d)?$");
+  private static final Integer FULL_BITS = 16;
   private static final Map<String, Variant> CATALOGUE = catalogue();
 
   private Variants() {}
@@ -51,6 +62,13 @@ public final class Variants {
    */
   public static Variant resolve(Variant partial, Quantization quantization) {
     Variant.Builder variant = get(partial.getName()).toBuilder().mergeFrom(partial);
+    for (FieldDescriptor field : LAYOUT) {
+      if (!variant.hasField(field)) {
+        FieldDescriptor all = Quantization.getDescriptor().findFieldByName(field.getName());
+        boolean said = variant.getQuantized() && quantization.hasField(all);
+        variant.setField(field, said ? quantization.getField(all) : (Object) FULL_BITS);
+      }
+    }
     if (!variant.getQuantized()) {
       if (!partial.hasBits() || partial.getBits() == 0) {
         variant.setBits(16);
@@ -67,6 +85,39 @@ public final class Variants {
       variant.setPerTensor(true);
     }
     return variant.build();
+  }
+
+  /**
+   * The part of a resolved variant that an export reads: bits that are left at 16 are not
+   * mentioned, so that what such a variant is stored under does not depend on these options.
+   */
+  public static Variant exported(Variant variant) {
+    Variant.Builder out = variant.toBuilder();
+    for (FieldDescriptor field : LAYOUT) {
+      if (out.getField(field).equals(FULL_BITS)) {
+        out.clearField(field);
+      }
+    }
+    return out.build();
+  }
+
+  /**
+   * The part of a resolved variant that training reads: variants which differ only in what is
+   * rounded after training give the same, so they share the trained model.
+   */
+  public static Variant trained(Variant variant) {
+    Variant.Builder out = variant.toBuilder().setName(sibling(variant.getName()));
+    LAYOUT.forEach(out::clearField);
+    return out.build();
+  }
+
+  /**
+   * The variant that one such as {@code grace-int4-kv8} differs from only in what is rounded after
+   * training; for all others the name itself.
+   */
+  public static String sibling(String name) {
+    Matcher matcher = BITS.matcher(name);
+    return matcher.find() ? name.substring(0, matcher.end(1)) : name;
   }
 
   /** Whether the variant needs the teacher: to be evaluated, or for its signals. */
@@ -107,6 +158,12 @@ public final class Variants {
     for (String bits : List.of("int8", "int4", "int3", "int2")) {
       add(all, "grace-" + bits, "train", Variants::grace);
     }
+    add(all, "rtn-int4-all8", "rtn", v -> all8(v));
+    add(all, "grace-int4-head8", "train", v -> grace(v).setHeadBits(8));
+    add(all, "grace-int4-head4", "train", v -> grace(v).setHeadBits(4));
+    add(all, "grace-int4-vision8", "train", v -> grace(v).setVisionBits(8));
+    add(all, "grace-int4-kv8", "train", v -> grace(v).setKvBits(8));
+    add(all, "grace-int4-all8", "train", v -> all8(grace(v)));
     return all;
   }
 
@@ -132,5 +189,9 @@ public final class Variants {
 
   private static Variant.Builder grace(Variant.Builder variant) {
     return variant.setDistillation("dkd").setGate(true).setRcka(true).setAdaptiveBeta(true);
+  }
+
+  private static Variant.Builder all8(Variant.Builder variant) {
+    return variant.setHeadBits(8).setVisionBits(8).setProjectorBits(8).setKvBits(8);
   }
 }

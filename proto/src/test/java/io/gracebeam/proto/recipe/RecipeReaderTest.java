@@ -2,6 +2,7 @@ package io.gracebeam.proto.recipe;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
+import static org.assertj.core.api.Assertions.tuple;
 
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
@@ -68,9 +69,46 @@ class RecipeReaderTest {
   }
 
   @Test
+  void layoutsAreTheRecipesUnlessAVariantSaysOtherwise() {
+    Recipe recipe =
+        resolve(
+            "quantization: {head_bits: 8, kv_bits: 8}\n"
+                + "variants: [bf16, {name: grace-int4, head_bits: 16}, grace-int4-head4, grace-int4-all8]\n");
+    assertThat(recipe.getVariantsList())
+        .extracting(Variant::getHeadBits, Variant::getVisionBits, Variant::getKvBits)
+        .containsExactly(tuple(16, 16, 16), tuple(16, 16, 8), tuple(4, 16, 8), tuple(8, 8, 8));
+    assertThat(recipe.getVariantsList())
+        .extracting(Variant::getProjectorBits)
+        .containsExactly(16, 16, 16, 8);
+    assertThat(RecipeReader.resolve(recipe)).isEqualTo(recipe);
+    assertThat(RecipeReader.parse(RecipeReader.toYaml(recipe), "r")).isEqualTo(recipe);
+  }
+
+  @Test
+  void layoutsOfSixteenBitsLeaveNoTraceInAnExportAndNoneInTraining() {
+    Recipe recipe = resolve("variants: [grace-int4, grace-int4-all8, per-tensor-int4, rtn-int4]\n");
+    for (Variant variant : recipe.getVariantsList()) {
+      Variant before =
+          variant.toBuilder()
+              .clearHeadBits()
+              .clearVisionBits()
+              .clearProjectorBits()
+              .clearKvBits()
+              .build();
+      boolean all8 = variant.getName().endsWith("all8");
+      assertThat(Variants.exported(variant)).isEqualTo(all8 ? variant : before);
+      String sibling = all8 ? "grace-int4" : variant.getName();
+      assertThat(Variants.sibling(variant.getName())).isEqualTo(sibling);
+      assertThat(Variants.trained(variant)).isEqualTo(before.toBuilder().setName(sibling).build());
+    }
+    assertThat(Variants.trained(recipe.getVariants(0)))
+        .isEqualTo(Variants.trained(recipe.getVariants(1)));
+  }
+
+  @Test
   void everyVariantOfTheCatalogueResolves() {
     Recipe recipe = resolve("variants: [" + String.join(", ", Variants.names()) + "]\n");
-    assertThat(recipe.getVariantsList()).hasSize(19).extracting(Variant::getBits).doesNotContain(0);
+    assertThat(recipe.getVariantsList()).hasSize(25).extracting(Variant::getBits).doesNotContain(0);
   }
 
   @ParameterizedTest
@@ -86,6 +124,11 @@ class RecipeReaderTest {
         "shards:                       | shards: '' | a whole number",
         "quantization: {bits: 5}       | quantization.bits: '5' | one of 2, 3, 4, 8",
         "quantization: {group_size: 0} | quantization.group_size: '0' | positive number, or -1",
+        "quantization: {head_bits: 3}  | quantization.head_bits: '3' | one of 16, 8, 4",
+        "quantization: {vision_bits: 4} | quantization.vision_bits: '4' | one of 16, 8",
+        "quantization: {projector_bits: 0} | quantization.projector_bits: '0' | one of 16, 8",
+        "quantization: {kv_bits: 32}   | quantization.kv_bits: '32' | one of 16, 8",
+        "variants: [{name: grace-int4, kv_bits: 4}] | variants[0].kv_bits: '4' | one of 16, 8",
         "quantization: {per_tensor: yes} | quantization.per_tensor: 'yes' | true or false",
         "grace: {omega: .nan}          | grace.omega: '.nan' | a finite number",
         "grace: {alpha: -1}            | grace.alpha: '-1' | 0 or above",
@@ -119,6 +162,9 @@ class RecipeReaderTest {
         "seeds: [1, 1] | seeds[1]: '1' again | each value once",
         "variants: [bf16, bf16] | variants[1]: 'bf16' again | each value once",
         "variants: [{name: grace-int4, bits: 3}] | grace-int4.bits: '3' | 4, as the name says",
+        "variants: [{name: bf16, head_bits: 8}] | bf16.head_bits: '8' | 16 where not quantized",
+        "variants: [{name: grace-int4-all8, kv_bits: 16}] | all8.kv_bits: '16' | 8, as the name says",
+        "variants: [{name: grace-int4-head8, bits: 8}] | head8.bits: '8' | 4, as the name says",
         "variants: [{name: qat-int4, gate: true}] | gate: 'true' | false where distillation is none",
         "variants: [{name: bf16, source: rtn}] | source: 'rtn' | teacher, baseline or train",
         "variants: [{name: grace-int4, source: rtn}] | distillation: 'dkd' | none where source is rtn",

@@ -15,6 +15,7 @@ import java.util.List;
  */
 public final class PackedDecoder implements AutoCloseable {
   private static final String WHERE = "PackedDecoder";
+  private static final int FEW = 16;
 
   /**
    * What a session has room for.
@@ -34,6 +35,17 @@ public final class PackedDecoder implements AutoCloseable {
         throw Checks.error(WHERE, "kvBits is %d, allowed are 8 and 16", kvBits);
       }
     }
+  }
+
+  /** Bytes that a session keeps to pass numbers in and out, beside what it reserves in C. */
+  static long bufferBytes(DecoderShape shape, Limits limits) {
+    long row = 2L * Integer.BYTES + (long) Float.BYTES * (shape.headDim() + shape.width());
+    return limits.rows() * row + (long) Float.BYTES * logitRows(limits) * shape.vocab();
+  }
+
+  /** Rows whose logits are computed together: logits of all rows of a prompt would be large. */
+  private static int logitRows(Limits limits) {
+    return Math.min(limits.rows(), Math.max(limits.slots(), FEW));
   }
 
   private final NativeKernels kernels;
@@ -103,7 +115,7 @@ public final class PackedDecoder implements AutoCloseable {
         this.rows = own.allocate(JAVA_INT, 2L * n);
         this.rope = own.allocate(JAVA_FLOAT, (long) n * shape.headDim());
         this.states = own.allocate(JAVA_FLOAT, (long) n * shape.width());
-        this.logits = own.allocate(JAVA_FLOAT, (long) n * shape.vocab());
+        this.logits = own.allocate(JAVA_FLOAT, (long) logitRows(limits) * shape.vocab());
         this.handle = kernels.newDecoder(config(), tensors);
       } catch (RuntimeException | OutOfMemoryError e) {
         own.close();
@@ -140,7 +152,7 @@ public final class PackedDecoder implements AutoCloseable {
     /** Bytes of caches and scratch space. */
     public synchronized long bytes() {
       check(1);
-      return kernels.decoderBytes(handle);
+      return kernels.decoderBytes(handle) + bufferBytes(shape, limits);
     }
 
     /**
@@ -183,10 +195,16 @@ public final class PackedDecoder implements AutoCloseable {
       check(n);
       Checks.length(WHERE, "x", x.length, n * shape.width());
       Checks.finite(WHERE, "x", x, 0, x.length);
-      MemorySegment.copy(x, 0, states, JAVA_FLOAT, 0, x.length);
-      kernels.logits(handle, n, states, logits);
       float[] out = new float[n * shape.vocab()];
-      MemorySegment.copy(logits, JAVA_FLOAT, 0, out, 0, out.length);
+      int most = logitRows(limits);
+      for (int from = 0; from < n; from += most) {
+        int count = Math.min(most, n - from);
+        int width = shape.width();
+        MemorySegment.copy(x, from * width, states, JAVA_FLOAT, 0, count * width);
+        kernels.logits(handle, count, states, logits);
+        int vocab = shape.vocab();
+        MemorySegment.copy(logits, JAVA_FLOAT, 0, out, from * vocab, count * vocab);
+      }
       return out;
     }
 

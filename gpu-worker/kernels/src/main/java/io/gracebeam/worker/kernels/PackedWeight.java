@@ -116,6 +116,20 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     return Packing.unpack(words, rows, cols, bits);
   }
 
+  /** Writes the dequantised row {@code row} [cols] to {@code out} from {@code at} on. */
+  public void row(int row, float[] out, int at) {
+    if (row < 0 || row >= rows) {
+      throw Checks.error(WHERE, "row is %d, allowed are 0 to %d", row, rows - 1);
+    }
+    Checks.notNegative(WHERE, "at", at);
+    Checks.atLeast(WHERE, "out", out.length, Math.addExact(at, cols));
+    int words = row * Packing.wordsPerRow(cols, bits);
+    int groups = row * (cols / groupSize);
+    for (int c = 0; c < cols; c++) {
+      out[at + c] = scales[groups + c / groupSize] * Packing.code(this.words, words, c, bits);
+    }
+  }
+
   /** Dequantised weight {@code [rows, cols]}. */
   public float[] dequantize() {
     float[] out = new float[rows * cols];

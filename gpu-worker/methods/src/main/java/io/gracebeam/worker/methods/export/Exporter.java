@@ -10,6 +10,7 @@ import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
+import io.gracebeam.worker.methods.model.Part;
 import io.gracebeam.worker.methods.training.Files2;
 import io.gracebeam.worker.methods.training.Progress;
 import io.gracebeam.worker.methods.training.StateFile;
@@ -19,17 +20,18 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * Writes what users deploy: a compressed-tensors folder in the format pack-quantized (decoder
- * linears only, symmetric, float32 scales, as the model is float32), or a dense folder. What was
- * written is read back and compared weight by weight.
+ * Writes what users deploy: a compressed-tensors folder in the format pack-quantized (the decoder's
+ * linears; head, vision tower and projector where the variant gives them bits; symmetric, float32
+ * scales, as the model is float32), or a dense folder. What was written is read back and compared
+ * weight by weight.
  */
 public final class Exporter {
-  private static final List<String> LINEARS =
-      List.of("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj");
+  private static final int FULL = 16;
 
   private Exporter() {}
 
@@ -50,11 +52,16 @@ public final class Exporter {
           "%s is quantised already; allowed is a dense model", from.getFileName());
     }
     LlavaConfig config = LlavaConfig.read(from);
-    Map<String, Tensor> dense = Checkpoint.load(from).tensors();
+    Map<String, Tensor> dense = new LinkedHashMap<>(Checkpoint.load(from).tensors());
     Map<String, PackedWeight> packed = new LinkedHashMap<>();
     Map<String, float[]> expected = new HashMap<>();
+    SortedMap<Part, Scheme.Bits> parts = new TreeMap<>();
     if (work.getVariant().getQuantized()) {
-      quantize(work, source, dense, packed, expected);
+      parts = parts(work.getVariant(), config);
+      if (config.tied() && parts.containsKey(Part.HEAD)) {
+        dense.remove("language_model.lm_head.weight"); // a second copy of the table
+      }
+      quantize(work, source, config.tied(), parts, dense, packed, expected);
     }
     boolean pack =
         switch (work.getFormat()) {
@@ -85,30 +92,57 @@ public final class Exporter {
     config.write(outDir);
     CheckpointWriter.write(outDir, out);
     Files2.copySideFiles(from, outDir);
+    int headDim = config.text().headDim();
     if (pack) {
-      scheme(work.getVariant()).addTo(outDir);
+      Variant v = work.getVariant();
+      Scheme.of(parts, config.tied(), bits(v.hasKvBits(), v.getKvBits())).addTo(outDir, headDim);
     }
-    verify(outDir, pack, expected, dense);
+    verify(outDir, pack ? headDim : 0, expected, dense);
     progress.report(1, "exported %d quantised weights".formatted(packed.size()));
     return measures(out, packed);
   }
 
-  /** Whether a weight is one of the decoder's linears, by canonical name. */
-  static boolean quantizable(String name) {
-    if (!name.startsWith("language_model.model.layers.") || !name.endsWith(".weight")) {
-      return false;
-    }
-    String[] parts = name.split("\\.");
-    return LINEARS.contains(parts[parts.length - 2]);
+  /**
+   * Bits and group sizes of what is quantised. Parts beside the decoder have groups of its size
+   * where that divides all their input widths, else one scale per row.
+   */
+  private static SortedMap<Part, Scheme.Bits> parts(Variant v, LlavaConfig config) {
+    SortedMap<Part, Scheme.Bits> out = new TreeMap<>();
+    int size = v.getPerTensor() ? -1 : v.getGroupSize();
+    out.put(Part.DECODER, new Scheme.Bits(v.getBits(), size));
+    Map<Part, Integer> others =
+        Map.of(
+            Part.HEAD, bits(v.hasHeadBits(), v.getHeadBits()),
+            Part.VISION, bits(v.hasVisionBits(), v.getVisionBits()),
+            Part.PROJECTOR, bits(v.hasProjectorBits(), v.getProjectorBits()));
+    others.forEach(
+        (part, bits) -> {
+          if (bits != FULL) {
+            List<Integer> cols =
+                config.parameterShapes().entrySet().stream()
+                    .filter(e -> Part.of(e.getKey(), config.tied()).equals(Optional.of(part)))
+                    .map(e -> (int) e.getValue()[1])
+                    .toList();
+            out.put(part, new Scheme.Bits(bits, group(size, cols)));
+          }
+        });
+    return out;
   }
 
-  private static Scheme scheme(Variant v) {
-    return new Scheme(v.getBits(), v.getPerTensor() ? -1 : v.getGroupSize());
+  /** A group size where it divides all input widths of a part; else -1, one scale per row. */
+  static int group(int size, List<Integer> cols) {
+    return size > 0 && cols.stream().allMatch(n -> n % size == 0) ? size : -1;
+  }
+
+  private static int bits(boolean given, int bits) {
+    return given ? bits : FULL;
   }
 
   private static void quantize(
       ExportWork work,
       Path source,
+      boolean tied,
+      Map<Part, Scheme.Bits> parts,
       Map<String, Tensor> dense,
       Map<String, PackedWeight> packed,
       Map<String, float[]> expected) {
@@ -117,22 +151,20 @@ public final class Exporter {
         work.getScales().equals("trained") ? StateFile.read(source.resolve(StateFile.FILE)) : null;
     dense.forEach(
         (name, t) -> {
-          if (!quantizable(name)) {
+          Part part = Part.of(name, tied).filter(parts::containsKey).orElse(null);
+          if (part == null) {
             return;
           }
           int rows = (int) t.shape()[0];
           int cols = (int) t.shape()[1];
-          QuantSpec spec = spec(v, name, rows, cols);
+          Scheme.Bits b = parts.get(part);
+          boolean decoder = part == Part.DECODER;
+          QuantSpec spec = spec(b, decoder && v.getPerTensor(), name, rows, cols);
           float[] w = t.floats();
           float[] theta =
-              switch (work.getScales()) {
-                case "trained" -> state.get("theta." + name);
-                case "rtn" -> LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec);
-                case "", "mse" -> LogScaleQuantizer.searchLogScales(w, rows, cols, spec);
-                default ->
-                    throw GraceException.user(
-                        "export scales '%s'; allowed are trained, rtn, mse", work.getScales());
-              };
+              decoder && state != null
+                  ? state.get("theta." + name)
+                  : roundedScales(work.getScales(), w, rows, cols, spec);
           if (theta == null || theta.length != spec.groups(rows, cols)) {
             throw GraceException.data(
                 "the trained state has %s log-scales for %s; variant %s calls for %d",
@@ -148,14 +180,32 @@ public final class Exporter {
         });
   }
 
-  private static QuantSpec spec(Variant v, String name, int rows, int cols) {
-    int g = v.getGroupSize();
-    if (!v.getPerTensor() && g != -1 && (g < 1 || cols % g != 0)) {
+  /**
+   * Log-scales of rounding after training: the largest weight's, or those of least squared error.
+   * Parts of a trained model that have 8 bits take the largest weight's, since the search's grid
+   * has no ratio at 1 and clipping wins nothing there.
+   */
+  private static float[] roundedScales(
+      String scales, float[] w, int rows, int cols, QuantSpec spec) {
+    return switch (scales) {
+      case "rtn" -> LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec);
+      case "", "mse" -> LogScaleQuantizer.searchLogScales(w, rows, cols, spec);
+      case "trained" ->
+          spec.bits() == 8
+              ? LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec)
+              : LogScaleQuantizer.searchLogScales(w, rows, cols, spec);
+      default ->
+          throw GraceException.user("export scales '%s'; allowed are trained, rtn, mse", scales);
+    };
+  }
+
+  private static QuantSpec spec(Scheme.Bits b, boolean perTensor, String name, int rows, int cols) {
+    if (!perTensor && b.size() != -1 && (b.size() < 1 || cols % b.size() != 0)) {
       throw GraceException.user(
           "quantization.group_size %d does not divide the input width %d of %s; allowed are its divisors, or -1 for one group per row",
-          g, cols, name);
+          b.size(), cols, name);
     }
-    return QuantSpec.of(v.getBits(), g, v.getPerTensor(), rows, cols);
+    return QuantSpec.of(b.bits(), b.size(), perTensor, rows, cols);
   }
 
   private static void put(SortedMap<String, Tensor> out, String name, PackedWeight w) {
@@ -166,10 +216,12 @@ public final class Exporter {
     out.put(name + "_shape", Tensor.of(new long[] {2}, new long[] {w.rows(), w.cols()}));
   }
 
+  /** Compares what was written; a head width of 0 stands for a dense folder. */
   private static void verify(
-      Path folder, boolean pack, Map<String, float[]> expected, Map<String, Tensor> dense) {
+      Path folder, int headDim, Map<String, float[]> expected, Map<String, Tensor> dense) {
     Map<String, Tensor> back = Checkpoint.load(folder).tensors();
-    Map<String, PackedWeight> packed = pack ? PackedModel.packedWeights(folder, back) : Map.of();
+    Map<String, PackedWeight> packed =
+        headDim > 0 ? PackedModel.packedWeights(Scheme.read(folder, headDim), back) : Map.of();
     List<String> wrong = new ArrayList<>();
     dense.forEach(
         (name, t) -> {

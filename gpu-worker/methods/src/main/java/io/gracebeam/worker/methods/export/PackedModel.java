@@ -9,6 +9,7 @@ import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.DecoderWeights;
 import io.gracebeam.worker.kernels.FloatWeight;
 import io.gracebeam.worker.kernels.KernelProvider;
+import io.gracebeam.worker.kernels.Matrix;
 import io.gracebeam.worker.kernels.NativeKernels;
 import io.gracebeam.worker.kernels.PackedMatrix;
 import io.gracebeam.worker.kernels.PackedWeight;
@@ -16,6 +17,7 @@ import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.Part;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -25,7 +27,7 @@ import java.util.Map;
 import java.util.function.Function;
 
 /**
- * Opens deployed folders: a pack-quantized one computes its decoder linears on the packed words, a
+ * Opens deployed folders: a pack-quantized one computes all packed linears on the packed words, a
  * dense one as it is.
  */
 public final class PackedModel {
@@ -42,7 +44,9 @@ public final class PackedModel {
     }
     LlavaConfig config = LlavaConfig.read(folder);
     Map<String, Tensor> tensors = Checkpoint.load(folder).tensors();
-    Map<String, PackedWeight> packed = packedWeights(folder, tensors);
+    Scheme scheme = Scheme.read(folder, config.text().headDim());
+    Map<String, PackedWeight> packed = packedWeights(scheme, tensors);
+    packed.forEach((name, w) -> checkPart(config, name, w));
     Map<String, float[]> values = new HashMap<>();
     tensors.forEach(
         (name, t) -> {
@@ -50,18 +54,30 @@ public final class PackedModel {
             values.put(name, t.floats());
           }
         });
-    LlavaModel model = LlavaModel.create(engine, config, values);
+    LlavaModel model = LlavaModel.create(engine, config, values, packed.keySet());
     packed.forEach((name, w) -> model.setLinear(name, new Packed(w)));
     if (KernelProvider.best() instanceof NativeKernels kernels
         && packed.keySet().containsAll(model.quantizableWeights())) {
-      model.setPacked(kernels.decoder(weights(config, values, packed)));
+      model.setPacked(kernels.decoder(weights(config, values, packed)), scheme.kvBits());
     }
     return model;
   }
 
+  private static void checkPart(LlavaConfig config, String name, PackedWeight w) {
+    long[] shape = config.parameterShapes().get(name);
+    if (shape == null || Part.of(name, config.tied()).isEmpty()) {
+      throw GraceException.data(
+          "%s is packed; allowed are linears of decoder, head, vision tower and projector", name);
+    }
+    if (shape[0] != w.rows() || shape[1] != w.cols()) {
+      throw GraceException.data(
+          "%s is %d x %d; its config.json calls for %d x %d",
+          name, w.rows(), w.cols(), shape[0], shape[1]);
+    }
+  }
+
   /** The packed weights of a folder, by the name of the weight they stand for. */
-  static Map<String, PackedWeight> packedWeights(Path folder, Map<String, Tensor> tensors) {
-    Scheme scheme = Scheme.read(folder);
+  static Map<String, PackedWeight> packedWeights(Scheme scheme, Map<String, Tensor> tensors) {
     Map<String, PackedWeight> out = new LinkedHashMap<>();
     for (Map.Entry<String, Tensor> e : tensors.entrySet()) {
       if (!e.getKey().endsWith(".weight_packed")) {
@@ -77,15 +93,11 @@ public final class PackedModel {
       try {
         int rows = Math.toIntExact(sizes[0]);
         int cols = Math.toIntExact(sizes[1]);
+        Scheme.Group group = scheme.group(name);
         out.put(
             name,
             new PackedWeight(
-                scheme.bits(),
-                scheme.group(cols),
-                rows,
-                cols,
-                e.getValue().ints(),
-                scale.floats()));
+                group.bits(), group.of(cols), rows, cols, e.getValue().ints(), scale.floats()));
       } catch (IllegalArgumentException | ArithmeticException x) {
         throw GraceException.data("%s: %s", name, x.getMessage()).withCause(x);
       }
@@ -94,7 +106,7 @@ public final class PackedModel {
   }
 
   /** The decoder's weights, with those that take the same input below each other. */
-  private static DecoderWeights weights(
+  static DecoderWeights weights(
       LlavaConfig config, Map<String, float[]> values, Map<String, PackedWeight> packed) {
     LlavaConfig.Text t = config.text();
     DecoderShape shape =
@@ -124,11 +136,12 @@ public final class PackedModel {
               w.apply("mlp.down")));
     }
     String head = config.tied() ? root + "embed_tokens.weight" : "language_model.lm_head.weight";
+    Matrix matrix = packed.get(head);
     return new DecoderWeights(
         shape,
         layers,
         values.get(root + "norm.weight"),
-        new FloatWeight(t.vocab(), t.width(), values.get(head)));
+        matrix == null ? new FloatWeight(t.vocab(), t.width(), values.get(head)) : matrix);
   }
 
   /** A product with a packed weight, on the kernels of this process; packed at its first use. */
@@ -156,6 +169,11 @@ public final class PackedModel {
       long[] shape = x.getShape().getShape().clone();
       shape[shape.length - 1] = rows;
       return EngineArrays.of(x.getManager(), y, new Shape(shape), x.getDataType());
+    }
+
+    @Override
+    public void row(int index, float[] out, int at) {
+      weight.row(index, out, at);
     }
 
     @Override

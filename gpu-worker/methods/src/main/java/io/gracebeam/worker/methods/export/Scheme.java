@@ -3,29 +3,96 @@ package io.gracebeam.worker.methods.export;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.methods.model.Part;
 import io.gracebeam.worker.methods.training.Files2;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
 
 /**
- * The {@code quantization_config} of a compressed-tensors folder in the format pack-quantized.
+ * The {@code quantization_config} of a compressed-tensors folder in the format pack-quantized: a
+ * group for the decoder's linears, one for each other part that is quantised, and what the cache of
+ * keys and values is rounded to.
  *
- * @param bits code width
- * @param groupSize elements per scale along the input; -1 for one scale per row
+ * @param groups in the order of the file; at least one
+ * @param kvBits bits of a cached key or value: 16, or 8 with one scale for each head and position
  */
-record Scheme(int bits, int groupSize) {
+record Scheme(List<Group> groups, int kvBits) {
   private static final String KEY = "quantization_config";
 
-  /** Elements per scale of a weight with {@code cols} inputs. */
-  int group(int cols) {
-    return groupSize == -1 ? cols : groupSize;
+  /** Targets of the parts beside the decoder, under every generation of tensor names. */
+  private static final Map<Part, String> TARGETS =
+      Map.of(
+          Part.HEAD, "re:.*lm_head$",
+          Part.VISION, "re:.*vision_tower.*\\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$",
+          Part.PROJECTOR, "re:.*multi_modal_projector.*linear_[12]$");
+
+  /** Table of embeddings that is the head as well. */
+  private static final String TIED = "re:.*embed_tokens$";
+
+  /**
+   * Weights that share bits and size of their groups.
+   *
+   * @param targets as compressed-tensors matches them: names, {@code re:} and a regular expression,
+   *     or the class {@code Linear}
+   * @param bits code width
+   * @param size elements per scale along the input; -1 for one scale per row
+   */
+  record Group(List<String> targets, int bits, int size) {
+    /** Elements per scale of a weight with {@code cols} inputs. */
+    int of(int cols) {
+      return size == -1 ? cols : size;
+    }
   }
 
-  /** Adds the block to the folder's config.json. */
-  void addTo(Path folder) {
+  /** Bits and group size of a part; a size of -1 means one scale per row. */
+  record Bits(int bits, int size) {}
+
+  /**
+   * The scheme of an export.
+   *
+   * @param parts what is quantised, the decoder among them
+   * @param tied whether the head is the table of embeddings
+   */
+  static Scheme of(SortedMap<Part, Bits> parts, boolean tied, int kvBits) {
+    List<Group> groups = new ArrayList<>();
+    parts.forEach(
+        (part, b) -> {
+          List<String> targets = new ArrayList<>();
+          targets.add(part == Part.DECODER ? Targets.LINEAR : TARGETS.get(part));
+          if (part == Part.HEAD && tied) {
+            targets.add(TIED);
+          }
+          groups.add(new Group(targets, b.bits(), b.size()));
+        });
+    return new Scheme(groups, kvBits);
+  }
+
+  /**
+   * The group of a weight.
+   *
+   * @param name canonical name, with {@code .weight}
+   * @throws GraceException data, if no group targets it
+   */
+  Group group(String name) {
+    return groups.size() == 1
+        ? groups.getFirst()
+        : Targets.find(groups, name.substring(0, name.length() - ".weight".length()));
+  }
+
+  /**
+   * Adds the block to the folder's config.json.
+   *
+   * @param headDim width of a head
+   */
+  void addTo(Path folder, int headDim) {
     Path file = folder.resolve("config.json");
     ObjectMapper json = new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
     try {
@@ -34,57 +101,116 @@ record Scheme(int bits, int groupSize) {
       q.put("quant_method", "compressed-tensors");
       q.put("format", "pack-quantized");
       q.put("quantization_status", "compressed");
-      q.putArray("ignore")
-          .add("lm_head")
-          .add("re:.*lm_head.*")
-          .add("re:.*vision_tower.*")
-          .add("re:.*multi_modal_projector.*");
-      q.putNull("kv_cache_scheme");
-      ObjectNode group = q.putObject("config_groups").putObject("group_0");
-      group.putArray("targets").add("Linear");
-      group.putNull("input_activations");
-      group.putNull("output_activations");
-      ObjectNode w = group.putObject("weights");
-      w.put("num_bits", bits).put("type", "int").put("symmetric", true);
-      w.put("strategy", groupSize == -1 ? "channel" : "group");
-      if (groupSize == -1) {
-        w.putNull("group_size");
+      ignore(q.putArray("ignore"));
+      if (kvBits == 16) {
+        q.putNull("kv_cache_scheme");
       } else {
-        w.put("group_size", groupSize);
+        // A group is a head's key or value at one position; its scale is found when it is cached.
+        arguments(q.putObject("kv_cache_scheme"), kvBits, headDim, true);
       }
-      w.put("dynamic", false);
+      ObjectNode all = q.putObject("config_groups");
+      for (int i = 0; i < groups.size(); i++) {
+        Group g = groups.get(i);
+        ObjectNode group = all.putObject("group_" + i);
+        g.targets().forEach(group.putArray("targets")::add);
+        group.putNull("input_activations");
+        group.putNull("output_activations");
+        arguments(group.putObject("weights"), g.bits(), g.size(), false);
+      }
       Files2.write(file, json.writeValueAsString(root) + "\n");
     } catch (IOException e) {
       throw GraceException.data("config.json: cannot be read").withCause(e);
     }
   }
 
+  private void ignore(ArrayNode out) {
+    if (!quantized(Part.HEAD)) {
+      out.add("lm_head").add("re:.*lm_head.*");
+    }
+    if (!quantized(Part.VISION)) {
+      out.add("re:.*vision_tower.*");
+    }
+    if (!quantized(Part.PROJECTOR)) {
+      out.add("re:.*multi_modal_projector.*");
+    }
+  }
+
+  private boolean quantized(Part part) {
+    return groups.stream().anyMatch(g -> g.targets().contains(TARGETS.get(part)));
+  }
+
+  private static void arguments(ObjectNode w, int bits, int size, boolean dynamic) {
+    w.put("num_bits", bits).put("type", "int").put("symmetric", true);
+    w.put("strategy", size == -1 ? "channel" : "group");
+    if (size == -1) {
+      w.putNull("group_size");
+    } else {
+      w.put("group_size", size);
+    }
+    w.put("dynamic", dynamic);
+  }
+
   /**
    * Reads the block.
    *
-   * @throws GraceException data, if the folder is not a symmetric pack-quantized one
+   * @param headDim width of a head
+   * @throws GraceException data, if the folder is not a symmetric pack-quantized one, or its cache
+   *     is to be rounded in another way than to 8 bits with a scale for each head and position
    */
-  static Scheme read(Path folder) {
+  static Scheme read(Path folder, int headDim) {
     JsonNode q;
     try {
       q = new ObjectMapper().readTree(Files.readAllBytes(folder.resolve("config.json"))).path(KEY);
     } catch (IOException e) {
       throw GraceException.data("config.json: cannot be read").withCause(e);
     }
-    JsonNode w = q.path("config_groups").path("group_0").path("weights");
+    List<Group> groups = new ArrayList<>();
+    for (JsonNode group : q.path("config_groups")) {
+      groups.add(group(group));
+    }
+    if (!q.path("format").asText().equals("pack-quantized") || groups.isEmpty()) {
+      throw refused();
+    }
+    return new Scheme(List.copyOf(groups), kvBits(q.path("kv_cache_scheme"), headDim));
+  }
+
+  private static Group group(JsonNode node) {
+    JsonNode w = node.path("weights");
     String strategy = w.path("strategy").asText();
     int bits = w.path("num_bits").asInt();
-    int group = strategy.equals("channel") ? -1 : w.path("group_size").asInt();
-    if (!q.path("format").asText().equals("pack-quantized")
-        || !w.path("symmetric").asBoolean()
+    int size = strategy.equals("channel") ? -1 : w.path("group_size").asInt();
+    if (!w.path("symmetric").asBoolean()
         || !(strategy.equals("channel") || strategy.equals("group"))
         || bits < 2
         || bits > 8
-        || (group != -1 && group < 1)) {
-      throw GraceException.data(
-          "config.json: quantization_config is not pack-quantized with symmetric group or channel scales of 2 to 8 bits");
+        || (size != -1 && size < 1)) {
+      throw refused();
     }
-    return new Scheme(bits, group);
+    List<String> targets = new ArrayList<>();
+    node.path("targets").forEach(t -> targets.add(t.asText()));
+    return new Group(List.copyOf(targets), bits, size);
+  }
+
+  private static GraceException refused() {
+    return GraceException.data(
+        "config.json: quantization_config is not pack-quantized with symmetric group or channel scales of 2 to 8 bits");
+  }
+
+  private static int kvBits(JsonNode scheme, int headDim) {
+    if (scheme.isMissingNode() || scheme.isNull()) {
+      return 16;
+    }
+    if (scheme.path("num_bits").asInt() != 8
+        || !scheme.path("type").asText().equals("int")
+        || !scheme.path("symmetric").asBoolean()
+        || !scheme.path("dynamic").asBoolean()
+        || !scheme.path("strategy").asText().equals("group")
+        || scheme.path("group_size").asInt() != headDim) {
+      throw GraceException.data(
+          "config.json: kv_cache_scheme is %s; allowed: null, or symmetric dynamic int of 8 bits in groups of the head's %d numbers",
+          scheme, headDim);
+    }
+    return 8;
   }
 
   /** Whether the folder's config.json has a quantization_config. */

@@ -13,6 +13,7 @@ import java.util.function.Function;
 /** LLaMA's decoder blocks: RMSNorm, rotary positions (half-split), grouped queries, SwiGLU. */
 final class Decoder {
   static final String MODEL = "language_model.model.";
+  static final String EMBEDDING = MODEL + "embed_tokens.weight";
   static final float MASKED = -1e30f;
 
   private final LlavaConfig config;
@@ -20,18 +21,21 @@ final class Decoder {
   private final DataType compute;
   private final Function<String, NDArray> parameter;
   private final BiFunction<String, NDArray, NDArray> linear;
+  private final Function<long[], NDArray> embeddings;
 
   Decoder(
       LlavaConfig config,
       NDManager manager,
       DataType compute,
       Function<String, NDArray> parameter,
-      BiFunction<String, NDArray, NDArray> linear) {
+      BiFunction<String, NDArray, NDArray> linear,
+      Function<long[], NDArray> embeddings) {
     this.config = config;
     this.manager = manager;
     this.compute = compute;
     this.parameter = parameter;
     this.linear = linear;
+    this.embeddings = embeddings;
   }
 
   /** Cosines and sines [B, 1, S, d] each. */
@@ -47,9 +51,9 @@ final class Decoder {
     return inverse;
   }
 
-  /** The table of token embeddings [vocab, width]. */
-  NDArray embeddings() {
-    return parameter.apply(MODEL + "embed_tokens.weight");
+  /** Embeddings of tokens [count] -> [count, width]. */
+  NDArray embeddings(long[] tokens) {
+    return embeddings.apply(tokens);
   }
 
   /** Tables for the positions [B][S]; one row serves a whole batch. */
@@ -123,7 +127,7 @@ final class Decoder {
     NDArray normed = Ops.rmsNorm(rows, parameter.apply(MODEL + "norm.weight"), config.text().eps());
     NDArray logits =
         config.tied()
-            ? Ops.linear(normed, parameter.apply(MODEL + "embed_tokens.weight"), null)
+            ? linear.apply(EMBEDDING, normed)
             : linear.apply("language_model.lm_head.weight", normed);
     return EngineArrays.cast(logits, DataType.FLOAT32);
   }
@@ -133,7 +137,6 @@ final class Decoder {
    * token -> [B, S, d].
    */
   NDArray embed(long[][] ids, NDArray visual) {
-    NDArray table = embeddings();
     int length = ids[0].length;
     long[] tokens = new long[ids.length * length];
     long[] source = new long[tokens.length];
@@ -142,7 +145,7 @@ final class Decoder {
       tokens[i] = ids[i / length][i % length];
       source[i] = tokens[i] == config.imageToken() && visual != null ? nextVisual++ : i;
     }
-    NDArray rows = Ops.rows(manager, table, tokens);
+    NDArray rows = embeddings(tokens);
     if (visual != null) {
       rows = Ops.rows(manager, NDArrays.concat(new NDList(rows, visual), 0), source);
     }

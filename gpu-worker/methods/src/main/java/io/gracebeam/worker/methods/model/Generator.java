@@ -18,6 +18,9 @@ import java.util.Map;
  * lower id. Features of an image that several prompts of a batch share are computed once.
  */
 public final class Generator {
+  /** Positions of prompts that a packed decoder computes together, at most. */
+  public static final int PROMPT_ROWS = 512;
+
   private final LlavaModel model;
   private final ChatTokenizer tokenizer;
   private final ImageProcessor processor;

@@ -13,7 +13,6 @@ import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
@@ -21,6 +20,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -39,20 +39,18 @@ public final class LlavaModel implements AutoCloseable {
     /** x [..., in] to a new array [..., out]. Arrays made inside are closed soon after the call. */
     NDArray apply(NDArray x);
 
+    /**
+     * Writes a row of the weight to {@code out} from {@code at} on. Called only for a table of
+     * embeddings that is the head as well.
+     */
+    default void row(int index, float[] out, int at) {
+      throw GraceException.bug("a replaced weight gives no rows");
+    }
+
     /** Called once, when it is replaced or the model is closed. */
     @Override
     default void close() {}
   }
-
-  private static final String[] DECODER_LINEARS = {
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj"
-  };
 
   private final LlavaConfig config;
   private final NDManager manager;
@@ -61,15 +59,17 @@ public final class LlavaModel implements AutoCloseable {
   private final Map<String, float[]> masters = new HashMap<>();
   private final Map<String, Linear> linears = new HashMap<>();
   private PackedDecoder packed;
+  private int kvBits = 16;
   private final VisionTower tower;
   private final Decoder decoder;
 
   private LlavaModel(EngineHandle engine, LlavaConfig config) {
     this.config = config;
     this.manager = engine.engine().newBaseManager(engine.device());
-    this.tower = new VisionTower(config, this::parameter);
+    this.tower = new VisionTower(config, this::parameter, this::applyDense);
     this.compute = engine.compute();
-    this.decoder = new Decoder(config, manager, compute, this::parameter, this::applyLinear);
+    this.decoder =
+        new Decoder(config, manager, compute, this::parameter, this::applyLinear, this::lookUp);
   }
 
   /**
@@ -121,18 +121,30 @@ public final class LlavaModel implements AutoCloseable {
 
   /**
    * Makes a model of given values, by canonical name. Optional ones (the tower's unused last norm)
-   * may be missing; so may quantisable weights if a {@link Linear} is set for each before the first
-   * pass.
+   * may be missing; so may the decoder's linears if a {@link Linear} is set for each before the
+   * first pass.
    */
   public static LlavaModel create(
       EngineHandle engine, LlavaConfig config, Map<String, float[]> values) {
+    return create(engine, config, values, Set.of());
+  }
+
+  /**
+   * The same.
+   *
+   * @param replaced further weights that may be missing, since a {@link Linear} will be set for
+   *     each
+   */
+  public static LlavaModel create(
+      EngineHandle engine, LlavaConfig config, Map<String, float[]> values, Set<String> replaced) {
     LlavaModel model = new LlavaModel(engine, config);
-    Set<String> quantizable = new LinkedHashSet<>(model.quantizableWeights());
+    Set<String> absent = new LinkedHashSet<>(model.quantizableWeights());
+    absent.addAll(replaced);
     try {
       for (Map.Entry<String, long[]> entry : config.parameterShapes().entrySet()) {
         float[] data = values.get(entry.getKey());
         if (data == null) {
-          if (optional(entry.getKey()) || quantizable.contains(entry.getKey())) {
+          if (optional(entry.getKey()) || absent.contains(entry.getKey())) {
             continue;
           }
           throw GraceException.data("the values of %s are missing", entry.getKey());
@@ -204,23 +216,18 @@ public final class LlavaModel implements AutoCloseable {
 
   /** The decoder's q, k, v, o, gate, up and down weights, block by block. */
   public List<String> quantizableWeights() {
-    List<String> out = new ArrayList<>();
-    for (int i = 0; i < config.text().layers(); i++) {
-      for (String name : DECODER_LINEARS) {
-        out.add(Decoder.MODEL + "layers." + i + "." + name + ".weight");
-      }
-    }
-    return out;
+    return config.parameterShapes().keySet().stream()
+        .filter(name -> Part.of(name, config.tied()).equals(Optional.of(Part.DECODER)))
+        .toList();
   }
 
   /**
-   * Replaces the product with a decoder weight or the head; null restores the default
+   * Replaces the product with the weight of a {@link Part}; null restores the default
    * x.matmul(W^T).
    */
   public void setLinear(String weightName, Linear linear) {
     if (!config.parameterShapes().containsKey(weightName)
-        || !(weightName.equals("language_model.lm_head.weight")
-            || quantizableWeights().contains(weightName))) {
+        || Part.of(weightName, config.tied()).isEmpty()) {
       throw GraceException.bug("%s is not a replaceable linear weight", weightName);
     }
     Linear old = linear == null ? linears.remove(weightName) : linears.put(weightName, linear);
@@ -231,13 +238,21 @@ public final class LlavaModel implements AutoCloseable {
 
   /**
    * Lets generation run on a packed decoder, which is closed when it is replaced or the model is
-   * closed; null for the engine.
+   * closed; null for the engine, which caches keys and values in its compute type.
+   *
+   * @param kvBits bits of a cached key or value: 16 or 8
    */
-  public void setPacked(PackedDecoder decoder) {
+  public void setPacked(PackedDecoder decoder, int kvBits) {
     if (packed != null) {
       packed.close();
     }
     packed = decoder;
+    this.kvBits = kvBits;
+  }
+
+  /** Bits of the packed decoder's cached keys and values. */
+  int kvBits() {
+    return kvBits;
   }
 
   /** What generation runs on; null for the engine. */
@@ -306,7 +321,7 @@ public final class LlavaModel implements AutoCloseable {
   public void close() {
     linears.values().forEach(Linear::close);
     linears.clear();
-    setPacked(null);
+    setPacked(null, 16);
     manager.close();
   }
 
@@ -443,6 +458,30 @@ public final class LlavaModel implements AutoCloseable {
   private NDArray applyLinear(String name, NDArray x) {
     Linear linear = linears.get(name);
     return linear == null ? Ops.linear(x, parameter(name), null) : linear.apply(x);
+  }
+
+  /** Embeddings of tokens [count] -> [count, width]; those of a replaced table row by row. */
+  private NDArray lookUp(long[] tokens) {
+    Linear table = linears.get(Decoder.EMBEDDING);
+    if (table == null) {
+      return Ops.rows(manager, parameter(Decoder.EMBEDDING), tokens);
+    }
+    int width = config.text().width();
+    float[] out = new float[Math.multiplyExact(tokens.length, width)];
+    for (int i = 0; i < tokens.length; i++) {
+      table.row((int) tokens[i], out, i * width);
+    }
+    return EngineArrays.of(manager, out, new Shape(tokens.length, width), compute);
+  }
+
+  private NDArray applyDense(String name, NDArray x, boolean biased) {
+    Linear linear = linears.get(name + ".weight");
+    NDArray bias = biased ? parameter(name + ".bias") : null;
+    if (linear == null) {
+      return Ops.linear(x, parameter(name + ".weight"), bias);
+    }
+    NDArray y = linear.apply(x);
+    return bias == null ? y : y.add(bias);
   }
 
   private NDArray parameter(String name) {

@@ -13,9 +13,6 @@ import java.util.Arrays;
  * native. Nothing is padded, and finished sequences cost nothing.
  */
 final class PackedContinuation implements Continuation {
-  private static final int MAX_ROWS = 512;
-  private static final int KV_BITS = 16;
-
   private final LlavaModel model;
   private final int newTokens;
   private PackedDecoder.Session session;
@@ -35,11 +32,11 @@ final class PackedContinuation implements Continuation {
     for (int b = 0; b < ids.length; b++) {
       model.checkTokens(b, ids[b], true);
     }
-    rows = Math.min(MAX_ROWS, Math.max(all, ids.length));
+    rows = Math.min(Generator.PROMPT_ROWS, Math.max(all, ids.length));
     session =
         model
             .packed()
-            .open(new PackedDecoder.Limits(ids.length, longest + newTokens, rows, KV_BITS));
+            .open(new PackedDecoder.Limits(ids.length, longest + newTokens, rows, model.kvBits()));
     int width = model.config().text().width();
     float[] x = embeddings(pixels, imageOf, ids, all);
     int[] slots = new int[all];
@@ -70,7 +67,7 @@ final class PackedContinuation implements Continuation {
     float[] x;
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      x = floats(Ops.rows(model.manager(), model.decoder().embeddings(), ids));
+      x = floats(model.decoder().embeddings(ids));
     }
     forward(alive, positions, x);
     float[] own = logits(x);
@@ -96,7 +93,7 @@ final class PackedContinuation implements Continuation {
       model.checkPixels(images);
       float[] visual = floats(Ops.scoped(() -> model.visualRows(images)));
       long[] flat = Arrays.stream(ids).flatMapToLong(Arrays::stream).toArray();
-      float[] x = floats(Ops.rows(model.manager(), model.decoder().embeddings(), flat));
+      float[] x = floats(model.decoder().embeddings(flat));
       int at = 0;
       for (int b = 0; b < ids.length; b++) {
         int image = 0;

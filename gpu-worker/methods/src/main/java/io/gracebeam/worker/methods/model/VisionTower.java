@@ -15,10 +15,18 @@ final class VisionTower {
 
   private final LlavaConfig config;
   private final Function<String, NDArray> parameter;
+  private final Dense dense;
 
-  VisionTower(LlavaConfig config, Function<String, NDArray> parameter) {
+  /** A linear layer by its name, with its bias or without. */
+  @FunctionalInterface
+  interface Dense {
+    NDArray apply(String name, NDArray x, boolean bias);
+  }
+
+  VisionTower(LlavaConfig config, Function<String, NDArray> parameter, Dense dense) {
     this.config = config;
     this.parameter = parameter;
+    this.dense = dense;
   }
 
   /** pixels [B, 3, H, W] -> states of the feature layer [B, n, dv]. */
@@ -76,8 +84,7 @@ final class VisionTower {
   }
 
   private NDArray dense(NDArray x, String name, boolean bias) {
-    return Ops.linear(
-        x, parameter.apply(name + ".weight"), bias ? parameter.apply(name + ".bias") : null);
+    return dense.apply(name, x, bias);
   }
 
   private NDArray norm(NDArray x, String name) {

@@ -66,7 +66,7 @@ class PackedModelTest {
             .as("prompt %d", i)
             .containsExactly(packed.get(i).logProbs(), within(1e-4f));
       }
-      model.setPacked(null);
+      model.setPacked(null, 16);
       List<Generated> engine = generator.generate(prompts, 6);
       for (int i = 0; i < prompts.size(); i++) {
         assertThat(packed.get(i).ids()).as("prompt %d", i).isEqualTo(engine.get(i).ids());

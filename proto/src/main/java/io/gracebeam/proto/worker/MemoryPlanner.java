@@ -1,0 +1,66 @@
+package io.gracebeam.proto.worker;
+
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.ServiceConfigurationError;
+import java.util.ServiceLoader;
+
+/**
+ * Tells the memory of a deployed model from its sizes alone. Found by {@link ServiceLoader} as the
+ * embedded worker is: only the worker knows how its kernels lay weights out.
+ */
+public interface MemoryPlanner {
+  /**
+   * What to tell.
+   *
+   * @param bits of the decoder's weights where they are quantised: 2, 3, 4 or 8
+   * @param groupSize elements per scale; -1 for one scale per row
+   * @param positions of one sequence, prompt and answer
+   */
+  record Question(int bits, int groupSize, int positions) {}
+
+  /**
+   * Bytes of one layout while it decodes one sequence.
+   *
+   * @param layout what is quantised
+   * @param weights of all parts, as they lie in memory
+   * @param cache keys and values
+   * @param scratch space that the decoder computes in
+   */
+  record Row(String layout, long weights, long cache, long scratch) {
+    /** All together. */
+    public long peak() {
+      return weights + cache + scratch;
+    }
+  }
+
+  /** Names that {@link #ofShape} knows. */
+  List<String> shapes();
+
+  /**
+   * Layouts from nothing quantised to everything, each with the parts of those before it.
+   *
+   * @param folder a model folder; only its config.json is read
+   * @throws io.gracebeam.proto.error.GraceException (data) for a config.json that is no LLaVA's,
+   *     (user) for a group size that does not divide
+   */
+  List<Row> ofModel(Path folder, Question question);
+
+  /**
+   * The same for a published model's sizes.
+   *
+   * @throws io.gracebeam.proto.error.GraceException (user) for an unknown name
+   */
+  List<Row> ofShape(String name, Question question);
+
+  /** The first planner on the class path that this JVM can load. */
+  static Optional<MemoryPlanner> find() {
+    try {
+      return ServiceLoader.load(MemoryPlanner.class, MemoryPlanner.class.getClassLoader())
+          .findFirst();
+    } catch (ServiceConfigurationError | UnsupportedClassVersionError e) {
+      return Optional.empty();
+    }
+  }
+}
