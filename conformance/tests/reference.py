@@ -38,6 +38,8 @@ def transformers_answer(model: pathlib.Path, image: pathlib.Path, tokens: int = 
         ids.extend([image_token] * net.config.image_seq_length if token == image_token else [token])
     ids = torch.tensor([ids])
     with torch.no_grad():
+        # A pass of the whole model unpacks its weights; generate() runs the vision tower before it makes one.
+        net(input_ids=ids, pixel_values=pixels["pixel_values"])
         out = net.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels["pixel_values"], max_new_tokens=tokens,
             do_sample=False, return_dict_in_generate=True, output_logits=True)
