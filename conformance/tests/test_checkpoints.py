@@ -28,17 +28,18 @@ def tokenizer(folder: pathlib.Path):
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
 
 
-def write(folder: pathlib.Path, seed: int, kv_heads: int, **save):
+def write(folder: pathlib.Path, seed: int, kv_heads: int, tied: bool = False, **save):
     vision = CLIPVisionConfig(
         hidden_size=48, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, image_size=32, patch_size=8,
         projection_dim=32, hidden_act="quick_gelu")
     text = LlamaConfig(
         vocab_size=len(SPECIAL + WORDS), hidden_size=64, intermediate_size=112, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=kv_heads, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=4)
+        num_key_value_heads=kv_heads, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=4,
+        tie_word_embeddings=tied)
     torch.manual_seed(seed)
     net = LlavaForConditionalGeneration(LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=3, image_seq_length=16, vision_feature_layer=-2,
-        vision_feature_select_strategy="default", tie_word_embeddings=False)).eval().float()
+        vision_feature_select_strategy="default", tie_word_embeddings=tied)).eval().float()
     with torch.no_grad():
         for value in net.parameters():
             if value.dim() >= 2:

@@ -32,6 +32,8 @@ import java.util.TreeMap;
  */
 public final class Exporter {
   private static final int FULL = 16;
+  private static final String EMBEDDING = "language_model.model.embed_tokens.weight";
+  private static final String HEAD = "language_model.lm_head.weight";
 
   private Exporter() {}
 
@@ -57,11 +59,18 @@ public final class Exporter {
     Map<String, float[]> expected = new HashMap<>();
     SortedMap<Part, Scheme.Bits> parts = new TreeMap<>();
     if (work.getVariant().getQuantized()) {
-      parts = parts(work.getVariant(), config);
-      if (config.tied() && parts.containsKey(Part.HEAD)) {
-        dense.remove("language_model.lm_head.weight"); // a second copy of the table
+      parts = parts(work.getVariant(), config.untied());
+      boolean untie = config.tied() && parts.containsKey(Part.HEAD);
+      if (untie) {
+        config = config.untied();
+        dense.put(HEAD, dense.get(EMBEDDING));
       }
-      quantize(work, source, config.tied(), parts, dense, packed, expected);
+      quantize(work, source, parts, dense, packed, expected);
+      if (untie) {
+        // No reader makes packed embeddings: the table is written as the numbers that the head
+        // packs.
+        dense.put(EMBEDDING, Tensor.of(dense.get(HEAD).shape(), expected.get(HEAD)));
+      }
     }
     boolean pack =
         switch (work.getFormat()) {
@@ -95,7 +104,7 @@ public final class Exporter {
     int headDim = config.text().headDim();
     if (pack) {
       Variant v = work.getVariant();
-      Scheme.of(parts, config.tied(), bits(v.hasKvBits(), v.getKvBits())).addTo(outDir, headDim);
+      Scheme.of(parts, bits(v.hasKvBits(), v.getKvBits())).addTo(outDir, headDim);
     }
     verify(outDir, pack ? headDim : 0, expected, dense);
     progress.report(1, "exported %d quantised weights".formatted(packed.size()));
@@ -120,7 +129,7 @@ public final class Exporter {
           if (bits != FULL) {
             List<Integer> cols =
                 config.parameterShapes().entrySet().stream()
-                    .filter(e -> Part.of(e.getKey(), config.tied()).equals(Optional.of(part)))
+                    .filter(e -> Part.of(e.getKey()).equals(Optional.of(part)))
                     .map(e -> (int) e.getValue()[1])
                     .toList();
             out.put(part, new Scheme.Bits(bits, group(size, cols)));
@@ -141,7 +150,6 @@ public final class Exporter {
   private static void quantize(
       ExportWork work,
       Path source,
-      boolean tied,
       Map<Part, Scheme.Bits> parts,
       Map<String, Tensor> dense,
       Map<String, PackedWeight> packed,
@@ -151,7 +159,7 @@ public final class Exporter {
         work.getScales().equals("trained") ? StateFile.read(source.resolve(StateFile.FILE)) : null;
     dense.forEach(
         (name, t) -> {
-          Part part = Part.of(name, tied).filter(parts::containsKey).orElse(null);
+          Part part = Part.of(name).filter(parts::containsKey).orElse(null);
           if (part == null) {
             return;
           }

@@ -55,7 +55,7 @@ record ModelSizes(
     long rest = 0;
     for (Map.Entry<String, long[]> e : config.parameterShapes().entrySet()) {
       long[] shape = e.getValue();
-      Optional<Part> part = Part.of(e.getKey(), config.tied());
+      Optional<Part> part = Part.of(e.getKey());
       if (part.isPresent()) {
         Linear linear = new Linear(1, (int) shape[0], (int) (shape.length > 1 ? shape[1] : 1));
         switch (part.get()) {
@@ -64,7 +64,8 @@ record ModelSizes(
           case DECODER, HEAD -> {}
         }
       } else if (!e.getKey().startsWith("language_model.model.layers.")
-          && !e.getKey().equals("language_model.model.norm.weight")) {
+          && !e.getKey().equals("language_model.model.norm.weight")
+          && !(config.tied() && e.getKey().endsWith(".embed_tokens.weight"))) {
         long count = 1;
         for (long n : shape) {
           count = Math.multiplyExact(count, n);

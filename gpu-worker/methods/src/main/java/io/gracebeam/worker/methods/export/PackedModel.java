@@ -21,9 +21,11 @@ import io.gracebeam.worker.methods.model.Part;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Function;
 
 /**
@@ -31,6 +33,9 @@ import java.util.function.Function;
  * dense one as it is.
  */
 public final class PackedModel {
+  private static final String EMBEDDING = "language_model.model.embed_tokens.weight";
+  private static final String HEAD = "language_model.lm_head.weight";
+
   private PackedModel() {}
 
   /**
@@ -54,7 +59,12 @@ public final class PackedModel {
             values.put(name, t.floats());
           }
         });
-    LlavaModel model = LlavaModel.create(engine, config, values, packed.keySet());
+    Set<String> replaced = new HashSet<>(packed.keySet());
+    if (packed.containsKey(HEAD) && same(values.get(EMBEDDING), packed.get(HEAD))) {
+      values.remove(EMBEDDING);
+      replaced.add(EMBEDDING);
+    }
+    LlavaModel model = LlavaModel.create(engine, config, values, replaced);
     packed.forEach((name, w) -> model.setLinear(name, new Packed(w)));
     if (KernelProvider.best() instanceof NativeKernels kernels
         && packed.keySet().containsAll(model.quantizableWeights())) {
@@ -63,9 +73,26 @@ public final class PackedModel {
     return model;
   }
 
+  /** Whether a table of embeddings has the values of the packed head: a tied model was exported. */
+  private static boolean same(float[] table, PackedWeight head) {
+    if (table == null || table.length != (long) head.rows() * head.cols()) {
+      return false;
+    }
+    float[] row = new float[head.cols()];
+    for (int r = 0; r < head.rows(); r++) {
+      head.row(r, row, 0);
+      for (int c = 0; c < row.length; c++) {
+        if (table[r * row.length + c] != row[c]) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
   private static void checkPart(LlavaConfig config, String name, PackedWeight w) {
     long[] shape = config.parameterShapes().get(name);
-    if (shape == null || Part.of(name, config.tied()).isEmpty()) {
+    if (shape == null || Part.of(name).isEmpty()) {
       throw GraceException.data(
           "%s is packed; allowed are linears of decoder, head, vision tower and projector", name);
     }

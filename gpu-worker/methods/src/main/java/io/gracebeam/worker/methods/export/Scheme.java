@@ -34,9 +34,6 @@ record Scheme(List<Group> groups, int kvBits) {
           Part.VISION, "re:.*vision_tower.*\\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$",
           Part.PROJECTOR, "re:.*multi_modal_projector.*linear_[12]$");
 
-  /** Table of embeddings that is the head as well. */
-  private static final String TIED = "re:.*embed_tokens$";
-
   /**
    * Weights that share bits and size of their groups.
    *
@@ -59,18 +56,13 @@ record Scheme(List<Group> groups, int kvBits) {
    * The scheme of an export.
    *
    * @param parts what is quantised, the decoder among them
-   * @param tied whether the head is the table of embeddings
    */
-  static Scheme of(SortedMap<Part, Bits> parts, boolean tied, int kvBits) {
+  static Scheme of(SortedMap<Part, Bits> parts, int kvBits) {
     List<Group> groups = new ArrayList<>();
     parts.forEach(
         (part, b) -> {
-          List<String> targets = new ArrayList<>();
-          targets.add(part == Part.DECODER ? Targets.LINEAR : TARGETS.get(part));
-          if (part == Part.HEAD && tied) {
-            targets.add(TIED);
-          }
-          groups.add(new Group(targets, b.bits(), b.size()));
+          String target = part == Part.DECODER ? Targets.LINEAR : TARGETS.get(part);
+          groups.add(new Group(List.of(target), b.bits(), b.size()));
         });
     return new Scheme(groups, kvBits);
   }

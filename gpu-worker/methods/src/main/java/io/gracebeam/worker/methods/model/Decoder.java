@@ -14,6 +14,7 @@ import java.util.function.Function;
 final class Decoder {
   static final String MODEL = "language_model.model.";
   static final String EMBEDDING = MODEL + "embed_tokens.weight";
+  static final String HEAD = "language_model.lm_head.weight";
   static final float MASKED = -1e30f;
 
   private final LlavaConfig config;
@@ -127,8 +128,8 @@ final class Decoder {
     NDArray normed = Ops.rmsNorm(rows, parameter.apply(MODEL + "norm.weight"), config.text().eps());
     NDArray logits =
         config.tied()
-            ? linear.apply(EMBEDDING, normed)
-            : linear.apply("language_model.lm_head.weight", normed);
+            ? Ops.linear(normed, parameter.apply(EMBEDDING), null)
+            : linear.apply(HEAD, normed);
     return EngineArrays.cast(logits, DataType.FLOAT32);
   }
 

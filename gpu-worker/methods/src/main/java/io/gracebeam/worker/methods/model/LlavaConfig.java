@@ -188,6 +188,22 @@ public record LlavaConfig(
     LlavaConfigFile.write(this, modelDir);
   }
 
+  /** The same with a head of its own. */
+  public LlavaConfig untied() {
+    return new LlavaConfig(
+        vision,
+        text,
+        imageToken,
+        imageTokens,
+        featureLayer,
+        dropClass,
+        bosToken,
+        eosToken,
+        padToken,
+        projectorBias,
+        false);
+  }
+
   /** Size of the vocabulary, the head's rows. */
   public int vocab() {
     return text.vocab();

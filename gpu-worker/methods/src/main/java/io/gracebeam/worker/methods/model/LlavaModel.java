@@ -40,8 +40,8 @@ public final class LlavaModel implements AutoCloseable {
     NDArray apply(NDArray x);
 
     /**
-     * Writes a row of the weight to {@code out} from {@code at} on. Called only for a table of
-     * embeddings that is the head as well.
+     * Writes a row of the weight to {@code out} from {@code at} on. Called only for a head whose
+     * rows are the embeddings as well.
      */
     default void row(int index, float[] out, int at) {
       throw GraceException.bug("a replaced weight gives no rows");
@@ -133,7 +133,7 @@ public final class LlavaModel implements AutoCloseable {
    * The same.
    *
    * @param replaced further weights that may be missing, since a {@link Linear} will be set for
-   *     each
+   *     each; the table of embeddings if it has the rows of a head that is among them
    */
   public static LlavaModel create(
       EngineHandle engine, LlavaConfig config, Map<String, float[]> values, Set<String> replaced) {
@@ -217,7 +217,7 @@ public final class LlavaModel implements AutoCloseable {
   /** The decoder's q, k, v, o, gate, up and down weights, block by block. */
   public List<String> quantizableWeights() {
     return config.parameterShapes().keySet().stream()
-        .filter(name -> Part.of(name, config.tied()).equals(Optional.of(Part.DECODER)))
+        .filter(name -> Part.of(name).equals(Optional.of(Part.DECODER)))
         .toList();
   }
 
@@ -226,8 +226,7 @@ public final class LlavaModel implements AutoCloseable {
    * x.matmul(W^T).
    */
   public void setLinear(String weightName, Linear linear) {
-    if (!config.parameterShapes().containsKey(weightName)
-        || Part.of(weightName, config.tied()).isEmpty()) {
+    if (!config.parameterShapes().containsKey(weightName) || Part.of(weightName).isEmpty()) {
       throw GraceException.bug("%s is not a replaceable linear weight", weightName);
     }
     Linear old = linear == null ? linears.remove(weightName) : linears.put(weightName, linear);
@@ -460,10 +459,10 @@ public final class LlavaModel implements AutoCloseable {
     return linear == null ? Ops.linear(x, parameter(name), null) : linear.apply(x);
   }
 
-  /** Embeddings of tokens [count] -> [count, width]; those of a replaced table row by row. */
+  /** Embeddings of tokens [count] -> [count, width]; without a table they are the head's rows. */
   private NDArray lookUp(long[] tokens) {
-    Linear table = linears.get(Decoder.EMBEDDING);
-    if (table == null) {
+    Linear table = linears.get(Decoder.HEAD);
+    if (table == null || parameters.containsKey(Decoder.EMBEDDING)) {
       return Ops.rows(manager, parameter(Decoder.EMBEDDING), tokens);
     }
     int width = config.text().width();

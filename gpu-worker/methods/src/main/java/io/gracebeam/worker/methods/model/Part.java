@@ -9,8 +9,8 @@ public enum Part {
   DECODER(
       "language_model\\.model\\.layers\\.\\d+\\.[a-z_]+\\.(?:[qkvo]|gate|up|down)_proj\\.weight"),
 
-  /** The output head; of a tied model the table of embeddings, which is its head. */
-  HEAD("language_model\\.(?:lm_head|model\\.embed_tokens)\\.weight"),
+  /** The output head. */
+  HEAD("language_model\\.lm_head\\.weight"),
 
   /** The vision tower's linears; not its convolution over patches. */
   VISION(
@@ -27,13 +27,8 @@ public enum Part {
 
   /**
    * The part that a weight belongs to, by canonical name; empty for all that is never quantised.
-   *
-   * @param tied whether the table of embeddings is the head
    */
-  public static Optional<Part> of(String name, boolean tied) {
-    if (name.equals(Decoder.EMBEDDING) && !tied) {
-      return Optional.empty();
-    }
+  public static Optional<Part> of(String name) {
     for (Part part : values()) {
       if (part.names.matcher(name).matches()) {
         return Optional.of(part);

@@ -91,7 +91,7 @@ class MemoryPlanTest {
     Map<String, float[]> values = new HashMap<>();
     long outside = 0;
     for (String name : config.parameterShapes().keySet()) {
-      Optional<Part> part = Part.of(name, false);
+      Optional<Part> part = Part.of(name);
       if (packed.containsKey(name)) {
         if (part.get() == Part.VISION || part.get() == Part.PROJECTOR) {
           try (PackedMatrix matrix = kernels.open(packed.get(name))) {
