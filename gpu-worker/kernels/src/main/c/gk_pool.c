@@ -20,6 +20,7 @@ struct gk_worker {
 
 struct gk_pool {
   int32_t threads;
+  gk_openmp openmp; /* null pointers in a pool with workers of its own */
   gk_body *body;
   void *context;
   _Atomic int32_t round; /* counts up when there is work */
@@ -119,8 +120,25 @@ gk_pool *gk_pool_new(int32_t threads) {
   return pool;
 }
 
+gk_pool *gk_pool_borrow(const gk_openmp *openmp, int32_t threads) {
+  if (threads < 1 || threads > GK_MAX_THREADS || openmp == NULL || openmp->parallel == NULL || openmp->thread == NULL ||
+      openmp->threads == NULL) {
+    return NULL;
+  }
+  gk_pool *pool = calloc(1, sizeof *pool);
+  if (pool != NULL) {
+    pool->threads = threads;
+    pool->openmp = *openmp;
+  }
+  return pool;
+}
+
 void gk_pool_free(gk_pool *pool) {
   if (pool == NULL) {
+    return;
+  }
+  if (pool->openmp.parallel != NULL) {
+    free(pool);
     return;
   }
   atomic_store(&pool->closed, 1);
@@ -133,9 +151,24 @@ void gk_pool_free(gk_pool *pool) {
 
 int32_t gk_pool_threads(const gk_pool *pool) { return pool == NULL ? 1 : pool->threads; }
 
+/* OpenMP may give fewer threads than were asked for. */
+static void gk_shares(void *argument) {
+  const gk_pool *pool = argument;
+  const int32_t threads = pool->openmp.threads();
+  for (int32_t part = pool->openmp.thread(); part < pool->threads; part += threads) {
+    pool->body(pool->context, part, pool->threads);
+  }
+}
+
 void gk_run(gk_pool *pool, gk_body *body, void *context) {
   if (pool == NULL || pool->threads == 1) {
     body(context, 0, 1);
+    return;
+  }
+  if (pool->openmp.parallel != NULL) {
+    pool->body = body;
+    pool->context = context;
+    pool->openmp.parallel(gk_shares, pool, (uint32_t)pool->threads, 0);
     return;
   }
   pool->body = body;

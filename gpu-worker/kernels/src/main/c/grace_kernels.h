@@ -45,6 +45,19 @@ typedef struct gk_pool gk_pool;
 /* Makes a pool of 1 to 256 threads; null if the size is wrong or the system refuses. */
 gk_pool *gk_pool_new(int32_t threads);
 
+/* What libgomp calls GOMP_parallel, omp_get_thread_num and omp_get_num_threads. */
+typedef struct {
+  void (*parallel)(void (*body)(void *), void *data, uint32_t threads, uint32_t flags);
+  int32_t (*thread)(void);
+  int32_t (*threads)(void);
+} gk_openmp;
+
+/*
+ * A pool without threads of its own, which works on those of an OpenMP run time that other code of the process uses in turn: two sets of
+ * threads would wait for each other's processors. Null if an argument is wrong or the system refuses.
+ */
+gk_pool *gk_pool_borrow(const gk_openmp *openmp, int32_t threads);
+
 /* Ends the threads. No call may be under way. */
 void gk_pool_free(gk_pool *pool);
 
@@ -264,6 +277,34 @@ int32_t gk_gram(gk_pool *pool, int32_t isa, const float *v, int32_t n, int32_t d
  */
 int32_t gk_rcka(gk_pool *pool, int32_t isa, const float *teacher, const float *v, int32_t n, int32_t d, int32_t fewest, double least,
                 double *cka, float *dv, void *scratch, int64_t scratch_bytes);
+
+/* ---- products of bfloat16 matrices ---- */
+
+/* Sizes up to 2^24, strides in numbers. One stride of a and one of b is 1; of a vector both may be. */
+typedef struct {
+  int32_t m;
+  int32_t n;
+  int32_t k;
+  int32_t reserved; /* 0 */
+  int64_t a_row;    /* from a[i, .] to a[i + 1, .] */
+  int64_t a_col;    /* from a[., i] to a[., i + 1] */
+  int64_t b_row;
+  int64_t b_col;
+  int64_t c_row; /* at least n; columns of c follow each other */
+} gk_gemm_shape;
+
+/* 1 if this processor has what gk_gemm_bf16 needs: AMX and AVX-512, both for bfloat16. */
+int32_t gk_gemm_present(void);
+
+/* Bytes of scratch space, aligned to 64, for gk_gemm_bf16. */
+int64_t gk_gemm_scratch(const gk_pool *pool, const gk_gemm_shape *shape);
+
+/*
+ * c [m, n] = a [m, k] times b [k, n], bfloat16. Sums are float32, k after k in the processor's own pairs, and do not depend on the threads;
+ * each is rounded once. Numbers below 2^-126 in magnitude count as zero.
+ */
+int32_t gk_gemm_bf16(gk_pool *pool, const gk_gemm_shape *shape, const void *a, const void *b, void *c, void *scratch,
+                     int64_t scratch_bytes);
 
 /* ---- for benchmarks ---- */
 

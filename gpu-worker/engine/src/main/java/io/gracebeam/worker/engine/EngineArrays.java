@@ -41,6 +41,28 @@ public final class EngineArrays {
   }
 
   /**
+   * Overwrites an array's values, rounded to its type, outside of any graph.
+   *
+   * @return whether the engine can; if not, nothing was done
+   */
+  public static boolean overwrite(NDArray array, float[] values) {
+    if (!(array instanceof LibTorchArray)) {
+      return false;
+    }
+    array.set(java.nio.FloatBuffer.wrap(values));
+    return true;
+  }
+
+  /** The values as float32: in `into` if it has as many elements, else in a new array. */
+  public static float[] floats(NDArray array, float[] into) {
+    if (into == null || into.length != array.size() || !(array instanceof LibTorchArray own)) {
+      return array.toFloatArray();
+    }
+    own.read(into);
+    return into;
+  }
+
+  /**
    * x times a constant. {@link NDArray#mul(Number)} of DJL's PyTorch engine lends the constant from
    * Java memory, which the backward pass then reads after it is gone.
    */
@@ -65,6 +87,36 @@ public final class EngineArrays {
     }
     NDArray rms = x.mul(x).mean(new int[] {-1}, true).add(eps).sqrt();
     return x.div(rms).mul(weight);
+  }
+
+  /**
+   * softmax(q k^T / sqrt(d) + mask) v for q [B, H, Sq, d], k and v [B, KV, Sk, d] with KV a divisor
+   * of H, mask [B or 1, 1, Sq, Sk] or null -> [B, H, Sq, d]. As two products and a softmax where
+   * the engine has no fused operator, queries of one key/value head together.
+   */
+  public static NDArray attention(NDArray q, NDArray k, NDArray v, NDArray mask) {
+    if (q instanceof LibTorchArray own) {
+      return LibTorchOperators.attention(own, k, v, mask);
+    }
+    long batch = q.getShape().get(0);
+    long heads = q.getShape().get(1);
+    long queries = q.getShape().get(2);
+    long dim = q.getShape().get(3);
+    long kvHeads = k.getShape().get(1);
+    long keys = k.getShape().get(2);
+    long rows = heads / kvHeads * queries;
+    NDArray scores =
+        scale(q, (float) (1.0 / Math.sqrt(dim)))
+            .reshape(batch, kvHeads, rows, dim)
+            .matMul(k.transpose(0, 1, 3, 2));
+    if (mask != null) {
+      scores =
+          scores
+              .reshape(batch, kvHeads, heads / kvHeads, queries, keys)
+              .add(mask.reshape(mask.getShape().get(0), 1, 1, queries, keys))
+              .reshape(batch, kvHeads, rows, keys);
+    }
+    return scores.softmax(-1).matMul(v).reshape(batch, heads, queries, dim);
   }
 
   /** x * sigmoid(x). */

@@ -54,6 +54,10 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     return NativeLibrary.isaName(isa) + ", " + threads + " thread(s)";
   }
 
+  NativeLibrary library() {
+    return library;
+  }
+
   /** Every instruction set gives the same bits, and what is left to Java has one result. */
   @Override
   public String identity() {

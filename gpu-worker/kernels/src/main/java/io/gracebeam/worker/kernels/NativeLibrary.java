@@ -170,6 +170,23 @@ final class NativeLibrary {
     return pool;
   }
 
+  /** A pool on the threads of the OpenMP run time with these functions. */
+  MemorySegment borrowPool(long parallel, long thread, long teams, int threads) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment pool =
+          (MemorySegment)
+              call(
+                  function("gk_pool_borrow", ADDRESS, ADDRESS, JAVA_INT),
+                  arena.allocateFrom(JAVA_LONG, parallel, thread, teams),
+                  threads);
+      if (pool.equals(MemorySegment.NULL)) {
+        throw new IllegalStateException(
+            "the native kernels refuse %d borrowed threads".formatted(threads));
+      }
+      return pool;
+    }
+  }
+
   void freePool(MemorySegment pool) {
     call(poolFree, pool);
   }

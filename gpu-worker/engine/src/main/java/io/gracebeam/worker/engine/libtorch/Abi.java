@@ -36,6 +36,8 @@ final class Abi {
       torch("aoti_torch_assign_tensors", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle DIM = quick("aoti_torch_get_dim", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle SIZES = quick("aoti_torch_get_sizes", JAVA_INT, JAVA_LONG, JAVA_LONG);
+  static final MethodHandle STRIDES =
+      quick("aoti_torch_get_strides", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle DTYPE = quick("aoti_torch_get_dtype", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle DATA = quick("aoti_torch_get_data_ptr", JAVA_INT, JAVA_LONG, JAVA_LONG);
   static final MethodHandle DEVICE_TYPE =
@@ -209,7 +211,7 @@ final class Abi {
         : GraceException.bug("LibTorch: a native call failed: %s", e).withCause(e);
   }
 
-  private static MethodHandle torch(String name, MemoryLayout result, MemoryLayout... arguments) {
+  static MethodHandle torch(String name, MemoryLayout result, MemoryLayout... arguments) {
     return bind(Natives.load().torch(), name, FunctionDescriptor.of(result, arguments));
   }
 

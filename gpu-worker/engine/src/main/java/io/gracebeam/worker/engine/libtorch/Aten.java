@@ -167,6 +167,7 @@ final class Aten {
       } catch (Throwable e) {
         throw Abi.unexpected(e);
       }
+      OwnProducts.rethrow();
       if (failed != 0) {
         throw failure(called);
       }
@@ -275,6 +276,13 @@ final class Aten {
       }
       return Aten.failure(given.toString());
     }
+  }
+
+  /** Runs the operator on a stack that holds its arguments, from within another one. */
+  void call(MemorySegment stack) throws Throwable {
+    check(
+        (int) Abi.CALL.invokeExact(name.address(), overload.address(), stack.address(), VERSION),
+        label);
   }
 
   /** Throws where a C function reported an error. */

@@ -186,7 +186,18 @@ public final class LibTorchArray extends ArrayOperators {
   @Override
   public float[] toFloatArray() {
     try (LibTorchArray values = onCpu()) {
-      return Values.floats(values.segment(), dataType, Math.toIntExact(size()));
+      return Values.floats(values.segment(), dataType, new float[Math.toIntExact(size())]);
+    }
+  }
+
+  /** Copies the values, as {@link #toFloatArray} gives them, into an array of their number. */
+  public void read(float[] into) {
+    if (into.length != size()) {
+      throw new IllegalArgumentException(
+          "%d floats cannot hold an array %s".formatted(into.length, shape));
+    }
+    try (LibTorchArray values = onCpu()) {
+      Values.floats(values.segment(), dataType, into);
     }
   }
 
@@ -371,6 +382,13 @@ public final class LibTorchArray extends ArrayOperators {
     } catch (Throwable e) {
       throw Abi.unexpected(e);
     }
+  }
+
+  /** Type and shape of a tensor that is no array. */
+  record Described(DataType type, Shape shape) {}
+
+  static Described describe(long handle) {
+    return new Described(typeOf(handle), shapeOf(handle));
   }
 
   private static Shape shapeOf(long handle) {

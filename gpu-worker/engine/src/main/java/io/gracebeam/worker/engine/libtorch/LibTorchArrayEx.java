@@ -151,6 +151,12 @@ final class LibTorchArrayEx extends MissingOperators {
 
   @Override
   public NDList linear(NDArray input, NDArray weight, NDArray bias) {
+    if (bias != null && OwnProducts.installed()) {
+      // With a bias libtorch takes another operator, whose numbers the C interface cannot pass.
+      try (NDArray product = linear(input, weight, null).singletonOrThrow()) {
+        return new NDList(product.add(bias));
+      }
+    }
     return new NDList(
         LINEAR.call().tensor(own(input)).tensor(own(weight)).optional(own(bias)).array(owner()));
   }

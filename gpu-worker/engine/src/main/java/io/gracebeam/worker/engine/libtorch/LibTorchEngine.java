@@ -36,8 +36,10 @@ public final class LibTorchEngine extends Engine {
     version = Abi.version();
     Abi.readLogLevel();
     String threads = System.getProperty(THREADS);
-    Abi.setThreads(
-        threads == null ? Runtime.getRuntime().availableProcessors() : Integer.parseInt(threads));
+    int count =
+        threads == null ? Runtime.getRuntime().availableProcessors() : Integer.parseInt(threads);
+    Abi.setThreads(count);
+    OwnProducts.install(count);
   }
 
   /** Where the libraries came from: "jar" or the variable that names them. */
@@ -53,7 +55,8 @@ public final class LibTorchEngine extends Engine {
   /** Instruction set that the CPU operators use, by oneDNN's name; part of what decides bits. */
   public String instructions() {
     String limit = System.getenv("ONEDNN_MAX_CPU_ISA");
-    return limit == null ? Processor.here().toString() : limit.toLowerCase(Locale.ROOT);
+    String torch = limit == null ? Processor.here().toString() : limit.toLowerCase(Locale.ROOT);
+    return OwnProducts.installed() ? torch + ", own bfloat16 products on amx" : torch;
   }
 
   /** Environment variables that other processes with a libtorch want on this machine. */

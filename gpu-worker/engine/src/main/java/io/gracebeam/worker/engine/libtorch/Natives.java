@@ -180,12 +180,15 @@ final class Natives {
    * Settings that the libraries read while they load, where the user has not set them. libtorch
    * before 2.13 prints a back trace with each error, which the exception already tells. OpenBLAS's
    * threads spin for 2^n cycles after each product, 26 by default, and take the cores from
-   * OpenMP's.
+   * OpenMP's. OpenMP's own spin for 300,000 rounds, some 16 ms: on a machine that is shared, a
+   * thread that was taken off its core then keeps the others spinning, and a step takes 15 times as
+   * long.
    */
   private static void prepareProcess() {
     Processor.here().settings().forEach(Natives::setDefault);
     setDefault("TORCH_CPP_LOG_LEVEL", "FATAL");
     setDefault("OPENBLAS_THREAD_TIMEOUT", "10");
+    setDefault("GOMP_SPINCOUNT", "10000");
   }
 
   private static void setDefault(String name, String value) {

@@ -11,9 +11,12 @@ import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
 import java.nio.LongBuffer;
 import java.nio.ShortBuffer;
+import java.util.stream.IntStream;
 
 /** Copies values between Java and a tensor's memory. */
 final class Values {
+  private static final int PIECE = 1 << 20;
+
   private Values() {}
 
   /**
@@ -26,13 +29,7 @@ final class Values {
     if (data instanceof FloatBuffer floats
         && (type == DataType.BFLOAT16 || type == DataType.FLOAT16)) {
       requireCount(floats.remaining(), shape);
-      for (int i = 0; i < floats.remaining(); i++) {
-        float value = floats.get(floats.position() + i);
-        to.setAtIndex(
-            ValueLayout.JAVA_SHORT,
-            i,
-            type == DataType.BFLOAT16 ? bfloat16(value) : Float.floatToFloat16(value));
-      }
+      narrow(floats, type == DataType.BFLOAT16, to);
       return;
     }
     boolean fits =
@@ -65,26 +62,64 @@ final class Values {
     }
   }
 
-  /** The values of a floating array as float32; IllegalStateException for other types. */
-  static float[] floats(MemorySegment from, DataType type, int count) {
-    float[] out = new float[count];
+  private static void narrow(FloatBuffer values, boolean bfloat16, MemorySegment to) {
+    MemorySegment from = MemorySegment.ofBuffer(values);
+    pieces(
+        values.remaining(),
+        (begin, end) -> {
+          for (long i = begin; i < end; i++) {
+            float value = from.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i);
+            short half = bfloat16 ? bfloat16(value) : Float.floatToFloat16(value);
+            to.setAtIndex(ValueLayout.JAVA_SHORT, i, half);
+          }
+        });
+  }
+
+  /**
+   * Writes the values of a floating array into `out`, of the same number, as float32;
+   * IllegalStateException for other types.
+   */
+  static float[] floats(MemorySegment from, DataType type, float[] out) {
     switch (type) {
-      case FLOAT32 -> MemorySegment.copy(from, ValueLayout.JAVA_FLOAT, 0, out, 0, count);
-      case BFLOAT16 -> {
-        for (int i = 0; i < count; i++) {
-          out[i] = Float.intBitsToFloat(from.getAtIndex(ValueLayout.JAVA_SHORT, i) << 16);
-        }
-      }
-      case FLOAT16 -> {
-        for (int i = 0; i < count; i++) {
-          out[i] = Float.float16ToFloat(from.getAtIndex(ValueLayout.JAVA_SHORT, i));
-        }
-      }
+      case FLOAT32 -> MemorySegment.copy(from, ValueLayout.JAVA_FLOAT, 0, out, 0, out.length);
+      case BFLOAT16 ->
+          pieces(
+              out.length,
+              (begin, end) -> {
+                for (int i = begin; i < end; i++) {
+                  out[i] = Float.intBitsToFloat(from.getAtIndex(ValueLayout.JAVA_SHORT, i) << 16);
+                }
+              });
+      case FLOAT16 ->
+          pieces(
+              out.length,
+              (begin, end) -> {
+                for (int i = begin; i < end; i++) {
+                  out[i] = Float.float16ToFloat(from.getAtIndex(ValueLayout.JAVA_SHORT, i));
+                }
+              });
       default ->
           throw new IllegalStateException(
               "float values were asked of an array of %s; convert it first".formatted(type));
     }
     return out;
+  }
+
+  /** Work on the numbers from begin to end. */
+  @FunctionalInterface
+  private interface Piece {
+    void run(int begin, int end);
+  }
+
+  /** Large arrays are converted by all cores. */
+  private static void pieces(int count, Piece piece) {
+    if (count <= PIECE) {
+      piece.run(0, count);
+      return;
+    }
+    IntStream.range(0, (count + PIECE - 1) / PIECE)
+        .parallel()
+        .forEach(p -> piece.run(p * PIECE, Math.min(count, (p + 1) * PIECE)));
   }
 
   /** Rounds to nearest even; NaN stays NaN. */

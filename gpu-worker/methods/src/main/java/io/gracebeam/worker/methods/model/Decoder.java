@@ -82,7 +82,7 @@ final class Decoder {
   }
 
   /**
-   * Additive causal mask [1, 1, 1, S, S]; right padding needs no more, since no real position sees
+   * Additive causal mask [1, 1, S, S]; right padding needs no more, since no real position sees
    * what is behind it.
    */
   NDArray causalMask(int length) {
@@ -92,7 +92,7 @@ final class Decoder {
         mask[i * length + j] = MASKED;
       }
     }
-    return EngineArrays.of(manager, mask, new Shape(1, 1, 1, length, length), compute);
+    return EngineArrays.of(manager, mask, new Shape(1, 1, length, length), compute);
   }
 
   /**

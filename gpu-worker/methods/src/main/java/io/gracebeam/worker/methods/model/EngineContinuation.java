@@ -79,7 +79,7 @@ final class EngineContinuation implements Continuation {
       }
       step++;
       NDArray maskArray =
-          EngineArrays.of(model.manager(), mask, new Shape(batch, 1, 1, 1, keys), model.compute());
+          EngineArrays.of(model.manager(), mask, new Shape(batch, 1, 1, keys), model.compute());
       NDArray x = Ops.scoped(() -> decoder.embed(ids, null));
       return finish(x, decoder.rotary(positions), maskArray, last);
     }

@@ -85,38 +85,19 @@ final class Ops {
   }
 
   /**
-   * Attention as two products and a softmax, queries of one key/value head grouped.
+   * Attention.
    *
    * @param q [B, H, Sq, d], already rotated
    * @param k [B, KV, Sk, d]
    * @param v [B, KV, Sk, d]
-   * @param mask additive, [B or 1, 1, 1, Sq, Sk]; null for none
+   * @param mask additive, [B or 1, 1, Sq, Sk]; null for none
    * @return [B, Sq, H * d]
    */
   static NDArray attention(NDArray q, NDArray k, NDArray v, NDArray mask) {
-    long batch = q.getShape().get(0);
-    long heads = q.getShape().get(1);
-    long queries = q.getShape().get(2);
-    long dim = q.getShape().get(3);
-    long kvHeads = k.getShape().get(1);
-    long keys = k.getShape().get(2);
-    long group = heads / kvHeads;
-    NDArray scaled = EngineArrays.scale(q, (float) (1.0 / Math.sqrt(dim)));
-    NDArray scores =
-        scaled.reshape(batch, kvHeads, group * queries, dim).matMul(k.transpose(0, 1, 3, 2));
-    if (mask != null) {
-      scores =
-          scores
-              .reshape(batch, kvHeads, group, queries, keys)
-              .add(mask)
-              .reshape(batch, kvHeads, group * queries, keys);
-    }
-    return scores
-        .softmax(-1)
-        .matMul(v)
-        .reshape(batch, heads, queries, dim)
+    Shape shape = q.getShape();
+    return EngineArrays.attention(q, k, v, mask)
         .transpose(0, 2, 1, 3)
-        .reshape(batch, queries, heads * dim);
+        .reshape(shape.get(0), shape.get(2), shape.get(1) * shape.get(3));
   }
 
   /** [B, S, H * d] -> [B, H, S, d]. */

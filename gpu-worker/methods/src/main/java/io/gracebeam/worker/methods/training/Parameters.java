@@ -38,7 +38,7 @@ final class Parameters {
     final float[] w;
     final float[] m;
     final float[] v;
-    float[] g;
+    float[] g; // kept from step to step: a new one each time would cost as much as the step
     QuantSpec spec;
     float[] theta;
     float[] thetaM;
@@ -110,9 +110,9 @@ final class Parameters {
   }
 
   /**
-   * Writes the (quantised) weights into the engine's arrays, as new leaves with a zero gradient.
-   * The scope closes what the engine makes on the way: a forgotten view would keep a whole gradient
-   * alive in every step.
+   * Writes the (quantised) weights into the engine's arrays, which are then leaves with a zero
+   * gradient; new ones where the engine cannot overwrite. The scope closes what the engine makes on
+   * the way: a forgotten view would keep a whole gradient alive in every step.
    */
   void write() {
     try (NDScope scope = new NDScope()) {
@@ -126,10 +126,12 @@ final class Parameters {
           }
           values = s.quantized;
         }
-        s.array.intern(
-            EngineArrays.of(
-                s.array.getManager(), values, s.array.getShape(), s.array.getDataType()));
-        s.array.setRequiresGradient(true);
+        if (!EngineArrays.overwrite(s.array, values)) {
+          s.array.intern(
+              EngineArrays.of(
+                  s.array.getManager(), values, s.array.getShape(), s.array.getDataType()));
+          s.array.setRequiresGradient(true);
+        }
         clear(s.array);
       }
     }
@@ -171,7 +173,6 @@ final class Parameters {
         QuantizedStep.step(
             own, s.w, s.g, s.m, s.v, before, s.scales, s.rows, s.cols, s.spec, s.quantized);
       }
-      s.g = null;
     }
     return norm;
   }
@@ -198,8 +199,7 @@ final class Parameters {
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       for (Slot s : slots) {
-        NDArray gradient = s.array.getGradient();
-        s.g = gradient.toFloatArray();
+        s.g = EngineArrays.floats(s.array.getGradient(), s.g);
         clear(s.array);
         square +=
             s.spec == null

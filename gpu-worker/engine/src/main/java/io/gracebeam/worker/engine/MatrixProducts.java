@@ -1,0 +1,33 @@
+package io.gracebeam.worker.engine;
+
+/**
+ * Products of bfloat16 matrices that the engine LibTorch uses instead of libtorch's own, where
+ * those cannot use the processor's matrix instructions. Found by {@link java.util.ServiceLoader}.
+ */
+public interface MatrixProducts {
+  /**
+   * Addresses of an OpenMP run time's functions.
+   *
+   * @param parallel GOMP_parallel
+   * @param thread omp_get_thread_num
+   * @param threads omp_get_num_threads
+   */
+  record OpenMp(long parallel, long thread, long threads) {}
+
+  /**
+   * Prepares the products on threads of this run time.
+   *
+   * @return whether this machine can do them
+   */
+  boolean start(OpenMp openMp, int threads);
+
+  /** Whether a matrix may have these strides, in numbers. */
+  boolean takes(long row, long col);
+
+  /**
+   * c [m, n] = a [m, k] times b [k, n]; sizes are at least 1, c is row-major and dense; a, b and c
+   * are addresses, strides are in numbers. Called from any thread.
+   */
+  void multiply(
+      long m, long n, long k, long a, long aRow, long aCol, long b, long bRow, long bCol, long c);
+}

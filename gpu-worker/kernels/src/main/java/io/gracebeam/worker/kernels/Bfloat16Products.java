@@ -1,0 +1,129 @@
+package io.gracebeam.worker.kernels;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * Products of bfloat16 matrices in native memory on AMX, on the threads of an OpenMP run time that
+ * other code of the process uses in turn. Sums are float32 in an order that depends on neither the
+ * threads nor the layout of the inputs. One call runs at a time.
+ */
+public final class Bfloat16Products implements AutoCloseable {
+  private static final long SHAPE_BYTES = 56; // gk_gemm_shape
+  private static final long MOST = 1 << 24;
+
+  private final NativeLibrary library;
+  private final MemorySegment pool;
+  private final MethodHandle scratchBytes;
+  private final MethodHandle multiply;
+  private final Arena own = Arena.ofShared();
+  private final MemorySegment shape = own.allocate(SHAPE_BYTES, Long.BYTES);
+  private Arena arena = Arena.ofShared();
+  private MemorySegment space = MemorySegment.NULL;
+
+  /**
+   * Opens the products.
+   *
+   * @param parallel address of GOMP_parallel
+   * @param thread address of omp_get_thread_num of the same run time
+   * @param teams address of its omp_get_num_threads
+   * @param threads that work together
+   * @throws UnsupportedOperationException unless {@link #present}
+   */
+  public Bfloat16Products(long parallel, long thread, long teams, int threads) {
+    this.library = library();
+    if (library == null) {
+      throw new UnsupportedOperationException("no native kernels with AMX for bfloat16");
+    }
+    this.pool = library.borrowPool(parallel, thread, teams, threads);
+    this.scratchBytes = library.function("gk_gemm_scratch", JAVA_LONG, ADDRESS, ADDRESS);
+    this.multiply =
+        library.function(
+            "gk_gemm_bf16",
+            JAVA_INT,
+            ADDRESS,
+            ADDRESS,
+            JAVA_LONG,
+            JAVA_LONG,
+            JAVA_LONG,
+            ADDRESS,
+            JAVA_LONG);
+  }
+
+  /** Whether the native kernels are in use and the processor has AMX for bfloat16. */
+  public static boolean present() {
+    return library() != null;
+  }
+
+  private static NativeLibrary library() {
+    if (!(KernelProvider.best() instanceof NativeKernels kernels)) {
+      return null;
+    }
+    NativeLibrary library = kernels.library();
+    int present = (int) NativeLibrary.call(library.function("gk_gemm_present", JAVA_INT));
+    return present == 1 ? library : null;
+  }
+
+  /** Whether {@link #multiply} takes a matrix of these strides. */
+  public static boolean strides(long row, long col) {
+    return (row == 1 || col == 1) && row >= 1 && col >= 1 && row <= MOST && col <= MOST;
+  }
+
+  /**
+   * c [m, n] = a [m, k] times b [k, n], c row-major and dense. Strides are in numbers, sizes 1 to
+   * 2^24; memory must be there.
+   *
+   * @throws IllegalArgumentException for sizes or strides out of range
+   */
+  public synchronized void multiply(
+      long m, long n, long k, long a, long aRow, long aCol, long b, long bRow, long bCol, long c) {
+    if (m < 1 || n < 1 || k < 1 || m > MOST || n > MOST || k > MOST) {
+      throw Checks.error(
+          "bfloat16 product", "has sizes %d, %d, %d, allowed 1 to %d", m, n, k, MOST);
+    }
+    if (!strides(aRow, aCol) || !strides(bRow, bCol)) {
+      throw Checks.error(
+          "bfloat16 product",
+          "has strides (%d, %d) and (%d, %d), allowed with a 1 in each",
+          aRow,
+          aCol,
+          bRow,
+          bCol);
+    }
+    shape.set(JAVA_INT, 0, (int) m);
+    shape.set(JAVA_INT, 4, (int) n);
+    shape.set(JAVA_INT, 8, (int) k);
+    long[] strides = {aRow, aCol, bRow, bCol, n};
+    MemorySegment.copy(strides, 0, shape, JAVA_LONG, 16, strides.length);
+    try {
+      grow(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
+      NativeLibrary.checked(
+          (int) multiply.invokeExact(pool, shape, a, b, c, space, space.byteSize()));
+    } catch (RuntimeException e) {
+      throw e;
+    } catch (Throwable e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private void grow(long bytes) {
+    if (space.byteSize() < bytes) {
+      arena.close();
+      arena = Arena.ofShared();
+      space = MemorySegment.NULL;
+      space = library.reserve(bytes, arena);
+    }
+  }
+
+  @Override
+  public synchronized void close() {
+    library.freePool(pool);
+    arena.close();
+    own.close();
+  }
+}

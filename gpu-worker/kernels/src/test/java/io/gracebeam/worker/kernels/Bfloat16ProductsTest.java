@@ -1,0 +1,192 @@
+package io.gracebeam.worker.kernels;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_SHORT;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.MethodType;
+import java.util.Random;
+import net.jqwik.api.ForAll;
+import net.jqwik.api.Property;
+import net.jqwik.api.constraints.IntRange;
+import org.junit.jupiter.api.Test;
+
+/**
+ * Products of bfloat16 matrices against sums in double, at sizes that fit no tile, in all four
+ * layouts, on an OpenMP run time that gives one thread whatever is asked for.
+ */
+class Bfloat16ProductsTest {
+  private static final int GUARD = 64;
+  private static final short POISON = 0x7FC1; // a NaN
+
+  @Property(tries = 150)
+  void agreesWithDoubles(
+      @ForAll @IntRange(min = 1, max = 150) int m,
+      @ForAll @IntRange(min = 1, max = 150) int n,
+      @ForAll @IntRange(min = 1, max = 600) int k,
+      @ForAll boolean turnA,
+      @ForAll boolean turnB,
+      @ForAll long seed) {
+    check(m, n, k, turnA, turnB, seed);
+  }
+
+  @Test
+  void agreesWhereBlocksAreCut() {
+    check(
+        129, 545, 257, true, false, 1); // more left rows, right columns and depth than a block has
+    check(545, 1100, 31, false, true, 2);
+    check(1, 1025, 1, false, false, 3);
+  }
+
+  @Test
+  void layoutAndThreadsDoNotChangeBits() {
+    short[] once = check(70, 200, 300, false, false, 9);
+    assertThat(check(70, 200, 300, true, false, 9)).isEqualTo(once);
+    assertThat(check(70, 200, 300, false, true, 9)).isEqualTo(once);
+    assertThat(multiply(new Case(70, 200, 300, true, true, 9), 7)).isEqualTo(once);
+  }
+
+  @Test
+  void refusesWhatIsOutOfRange() {
+    assumeTrue(Bfloat16Products.present());
+    try (Arena arena = Arena.ofConfined();
+        Bfloat16Products products = open(arena, 2)) {
+      assertThatThrownBy(() -> products.multiply(0, 1, 1, 1, 1, 1, 1, 1, 1, 1))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("sizes 0, 1, 1");
+      assertThatThrownBy(() -> products.multiply(4, 4, 4, 1, 8, 2, 1, 4, 1, 1))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("strides (8, 2)");
+      assertThatThrownBy(() -> products.multiply(4, 4, 4, 0, 4, 1, 0, 4, 1, 0))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("-2");
+    }
+  }
+
+  private record Case(int m, int n, int k, boolean turnA, boolean turnB, long seed) {}
+
+  private static short[] check(int m, int n, int k, boolean turnA, boolean turnB, long seed) {
+    Case c = new Case(m, n, k, turnA, turnB, seed);
+    short[] out = multiply(c, 3);
+    float[][] a = matrix(m, k, seed);
+    float[][] b = matrix(k, n, seed + 1);
+    for (int i = 0; i < m; i++) {
+      for (int j = 0; j < n; j++) {
+        double sum = 0;
+        double size = 0;
+        for (int x = 0; x < k; x++) {
+          sum += (double) a[i][x] * b[x][j];
+          size += Math.abs((double) a[i][x] * b[x][j]);
+        }
+        // Half a unit of bfloat16's 8 bits, and float32's rounding of each of the k sums.
+        double bound = Math.abs(sum) / 256 + size * (k + 1) * 0x1p-23 + Float.MIN_NORMAL;
+        assertThat((double) Float.intBitsToFloat(out[i * n + j] << 16))
+            .isBetween(sum - bound, sum + bound);
+      }
+    }
+    return out;
+  }
+
+  private static short[] multiply(Case c, int threads) {
+    assumeTrue(Bfloat16Products.present());
+    try (Arena arena = Arena.ofConfined();
+        Bfloat16Products products = open(arena, threads)) {
+      MemorySegment a = stored(arena, matrix(c.m, c.k, c.seed), c.turnA);
+      MemorySegment b = stored(arena, matrix(c.k, c.n, c.seed + 1), c.turnB);
+      MemorySegment out = arena.allocate(JAVA_SHORT, (long) c.m * c.n + 2 * GUARD);
+      for (long i = 0; i < (long) c.m * c.n + 2 * GUARD; i++) {
+        out.setAtIndex(JAVA_SHORT, i, POISON);
+      }
+      products.multiply(
+          c.m,
+          c.n,
+          c.k,
+          a.address(),
+          c.turnA ? 1 : c.k,
+          c.turnA ? c.m : 1,
+          b.address(),
+          c.turnB ? 1 : c.n,
+          c.turnB ? c.k : 1,
+          out.address() + 2 * GUARD);
+      for (int i = 0; i < GUARD; i++) {
+        assertThat(out.getAtIndex(JAVA_SHORT, i)).isEqualTo(POISON);
+        assertThat(out.getAtIndex(JAVA_SHORT, (long) c.m * c.n + GUARD + i)).isEqualTo(POISON);
+      }
+      return out.asSlice(2 * GUARD, 2L * c.m * c.n).toArray(JAVA_SHORT);
+    }
+  }
+
+  private static float[][] matrix(int rows, int cols, long seed) {
+    Random random = new Random(seed);
+    float[][] out = new float[rows][cols];
+    for (float[] row : out) {
+      for (int i = 0; i < cols; i++) {
+        int bits = Float.floatToRawIntBits((float) random.nextGaussian());
+        row[i] = Float.intBitsToFloat(bits & 0xFFFF0000);
+      }
+    }
+    return out;
+  }
+
+  private static MemorySegment stored(Arena arena, float[][] values, boolean turned) {
+    int rows = values.length;
+    int cols = values[0].length;
+    MemorySegment out = arena.allocate(JAVA_SHORT, (long) rows * cols);
+    for (int r = 0; r < rows; r++) {
+      for (int c = 0; c < cols; c++) {
+        short bits = (short) (Float.floatToRawIntBits(values[r][c]) >>> 16);
+        out.setAtIndex(JAVA_SHORT, turned ? (long) c * rows + r : (long) r * cols + c, bits);
+      }
+    }
+    return out;
+  }
+
+  private static Bfloat16Products open(Arena arena, int threads) {
+    return new Bfloat16Products(
+        stub(arena, "parallel", FunctionDescriptor.ofVoid(ADDRESS, ADDRESS, JAVA_INT, JAVA_INT)),
+        stub(arena, "thread", FunctionDescriptor.of(JAVA_INT)),
+        stub(arena, "threads", FunctionDescriptor.of(JAVA_INT)),
+        threads);
+  }
+
+  private static long stub(Arena arena, String method, FunctionDescriptor type) {
+    try {
+      MethodType java = type.toMethodType();
+      MethodHandle target =
+          MethodHandles.lookup().findStatic(Bfloat16ProductsTest.class, method, java);
+      return Linker.nativeLinker().upcallStub(target, type, arena).address();
+    } catch (ReflectiveOperationException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  @SuppressWarnings("unused")
+  private static void parallel(MemorySegment body, MemorySegment data, int threads, int flags) {
+    try {
+      Linker.nativeLinker()
+          .downcallHandle(body, FunctionDescriptor.ofVoid(ADDRESS))
+          .invokeExact(data);
+    } catch (Throwable e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  @SuppressWarnings("unused")
+  private static int thread() {
+    return 0;
+  }
+
+  @SuppressWarnings("unused")
+  private static int threads() {
+    return 1;
+  }
+}

@@ -1,0 +1,29 @@
+package io.gracebeam.worker.methods.model;
+
+import io.gracebeam.worker.engine.MatrixProducts;
+import io.gracebeam.worker.kernels.Bfloat16Products;
+
+/** The native kernels' bfloat16 products for the engine. */
+public final class NativeProducts implements MatrixProducts {
+  private Bfloat16Products products;
+
+  @Override
+  public synchronized boolean start(OpenMp openMp, int threads) {
+    if (products == null && Bfloat16Products.present()) {
+      products =
+          new Bfloat16Products(openMp.parallel(), openMp.thread(), openMp.threads(), threads);
+    }
+    return products != null;
+  }
+
+  @Override
+  public boolean takes(long row, long col) {
+    return Bfloat16Products.strides(row, col);
+  }
+
+  @Override
+  public void multiply(
+      long m, long n, long k, long a, long aRow, long aCol, long b, long bRow, long bCol, long c) {
+    products.multiply(m, n, k, a, aRow, aCol, b, bRow, bCol, c);
+  }
+}
