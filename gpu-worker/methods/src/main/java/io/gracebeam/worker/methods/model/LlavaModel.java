@@ -24,6 +24,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.UnaryOperator;
 
 /**
  * LLaVA-1.5 as plain functions over its parameters: CLIP tower, projector, LLaMA decoder.
@@ -270,6 +271,21 @@ public final class LlavaModel implements AutoCloseable {
    *     outside the vocabulary
    */
   public Forward forward(NDArray pixels, long[][] ids, int[][] rows) {
+    return pass(pixels, ids, rows, decoder::head);
+  }
+
+  /** The same up to the head: the asked rows of the final norm's output, [R, d]. */
+  public Hidden hidden(NDArray pixels, long[][] ids, int[][] rows) {
+    Forward out = pass(pixels, ids, rows, decoder::norm);
+    return new Hidden(out.logits(), out.visualStates());
+  }
+
+  /** What turns {@link Hidden#rows} into logits; for models without a {@link Linear} there. */
+  public RowHead head() {
+    return new RowHead(parameter(config.tied() ? Decoder.EMBEDDING : Decoder.HEAD));
+  }
+
+  private Forward pass(NDArray pixels, long[][] ids, int[][] rows, UnaryOperator<NDArray> end) {
     int length = checkIds(pixels, ids);
     long[] wanted = flatRows(rows, ids.length, length);
     NDManager owner = pixels == null ? manager : pixels.getManager();
@@ -277,7 +293,7 @@ public final class LlavaModel implements AutoCloseable {
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       NDArray visual = pixels == null ? null : Ops.scoped(() -> visualRows(pixels));
-      out = decode(ids, visual, wanted);
+      out = decode(ids, visual, wanted, end);
       NDScope.unregister(out.logits());
       out.logits().attach(owner);
       if (out.visualStates() != null) {
@@ -389,7 +405,7 @@ public final class LlavaModel implements AutoCloseable {
     }
   }
 
-  private Forward decode(long[][] ids, NDArray visual, long[] wanted) {
+  private Forward decode(long[][] ids, NDArray visual, long[] wanted, UnaryOperator<NDArray> end) {
     int length = ids[0].length;
     int[] positions = new int[length];
     Arrays.setAll(positions, i -> i);
@@ -410,7 +426,7 @@ public final class LlavaModel implements AutoCloseable {
     NDArray last = x;
     NDArray logits =
         Ops.scoped(
-            () -> decoder.head(Ops.rows(manager, last.reshape(-1, config.text().width()), wanted)));
+            () -> end.apply(Ops.rows(manager, last.reshape(-1, config.text().width()), wanted)));
     return new Forward(logits, penultimate);
   }
 

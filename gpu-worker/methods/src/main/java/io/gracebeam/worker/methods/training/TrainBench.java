@@ -112,7 +112,7 @@ public final class TrainBench implements AutoCloseable {
     return new LlavaConfig(vision, text, IMAGE, vision.patches(), -2, true, BOS, 2, 0, true, false);
   }
 
-  private static Example example(Shape shape, int number, boolean distilled) {
+  static Example example(Shape shape, int number, boolean distilled) {
     LlavaConfig c = shape.config();
     int n = c.imageTokens();
     long key = Hash.key(2, "bench-" + number);
