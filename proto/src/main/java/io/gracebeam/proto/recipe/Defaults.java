@@ -96,6 +96,7 @@ final class Defaults {
         .setScaleRateFactor(10)
         .setTrainVision(false)
         .setLossMemoryMb(256)
+        .setCheckpointBlocks(false)
         .build();
   }
 }

@@ -8,8 +8,8 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.methods.model.Hidden;
 import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.TrainingPass;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
@@ -33,22 +33,28 @@ final class Stepper {
    *
    * @param examples of a micro-batch; below 1 all of the batch
    * @param lossBytes of logits and their gradient; at least one row
+   * @param checkpoints whether decoder blocks are computed again in the backward pass
    */
-  record Limits(int examples, long lossBytes) {
+  record Limits(int examples, long lossBytes, boolean checkpoints) {
     private static final int DEFAULT_MB = 256;
 
     static Limits of(Training t) {
       return micro(t.getMicroBatchExamples())
-          .loss((long) (t.getLossMemoryMb() == 0 ? DEFAULT_MB : t.getLossMemoryMb()) << 20);
+          .loss((long) (t.getLossMemoryMb() == 0 ? DEFAULT_MB : t.getLossMemoryMb()) << 20)
+          .checkpoints(t.getCheckpointBlocks());
     }
 
     /** Micro-batches of that size, and otherwise what holds where nothing is said. */
     static Limits micro(int examples) {
-      return new Limits(examples, (long) DEFAULT_MB << 20);
+      return new Limits(examples, (long) DEFAULT_MB << 20, false);
     }
 
     Limits loss(long bytes) {
-      return new Limits(examples, bytes);
+      return new Limits(examples, bytes, checkpoints);
+    }
+
+    Limits checkpoints(boolean wanted) {
+      return new Limits(examples, lossBytes, wanted);
     }
   }
 
@@ -144,26 +150,26 @@ final class Stepper {
       NDArray pixels =
           BatchMaker.pixels(manager, part.stream().map(Example::pixels).toList(), model.config());
       int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
-      Hidden f = model.hidden(pixels, BatchMaker.ids(items, model.config()), rows);
+      long[][] ids = BatchMaker.ids(items, model.config());
+      TrainingPass f =
+          limits.checkpoints()
+              ? model.checkpointedPass(pixels, ids, rows)
+              : model.trainingPass(pixels, ids, rows);
       RowLosses tokens = losses.rows(items, teacher, model.config().vocab(), norms, weights.beta());
       NDArray d = model.head().backward(f.rows(), limits.lossBytes(), tokens::apply);
       tokens.addTo(total);
       finite(new float[] {(float) (total.ce + total.gdkd)}, weights, items);
-      NDArray seed = f.rows().mul(d).sum();
+      NDArray dStates = null;
       if (losses.relates()) {
         float[] states = f.visualStates().toFloatArray();
         finite(states, weights, items);
         int n = (int) f.visualStates().getShape().get(1);
         int width = (int) f.visualStates().getShape().get(2);
         float[] dv = losses.states(states, n, width, teacher, norms, weights.omega(), total);
-        seed =
-            seed.add(
-                f.visualStates()
-                    .mul(EngineArrays.of(manager, dv, f.visualStates().getShape()))
-                    .sum());
+        dStates = EngineArrays.of(manager, dv, f.visualStates().getShape());
       }
       finite(new float[] {(float) total.rcka}, weights, items);
-      collector.backward(seed);
+      f.backward(collector, d, dStates);
     }
   }
 

@@ -184,6 +184,22 @@ class LossChunksTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void checkpointedBlocksGiveTheSameBits(boolean tied) {
+    try (World w = new World(tied)) {
+      for (int micro : new int[] {0, 2}) {
+        Stepper.Limits limits = Stepper.Limits.micro(micro).loss(4L * VOCAB * Float.BYTES);
+        Map<String, float[]> expected = w.gradients(limits);
+        Losses.Total total = w.total;
+        Map<String, float[]> found = w.gradients(limits.checkpoints(true));
+        expected.forEach((name, g) -> assertThat(found.get(name)).as(name).isEqualTo(g));
+        assertThat(w.total.ce).isEqualTo(total.ce);
+        assertThat(w.total.rcka).isEqualTo(total.rcka);
+      }
+    }
+  }
+
   @Test
   void theSameChunksGiveTheSameBits() {
     try (World w = new World(true)) {
@@ -246,6 +262,6 @@ class LossChunksTest {
     assertThat(
             Stepper.Limits.of(
                 Training.newBuilder().setMicroBatchExamples(3).setLossMemoryMb(2).build()))
-        .isEqualTo(new Stepper.Limits(3, 2L << 20));
+        .isEqualTo(new Stepper.Limits(3, 2L << 20, false));
   }
 }
