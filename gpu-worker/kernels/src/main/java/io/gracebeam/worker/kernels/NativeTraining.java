@@ -250,7 +250,7 @@ final class NativeTraining {
               shape(b, Math.min(step, b.rows() - r), k, listed),
               logits.asSlice(Float.BYTES * at),
               at(b.targets(), r),
-              t == null ? NULL : at(t.values(), (long) r * k),
+              t == null ? NULL : at(t.values(), (t.first() + (long) r) * k),
               listed ? at(t.ids(), (long) r * k) : NULL,
               listed ? at(known, 3L * r) : NULL,
               t == null ? NULL : at(b.weights(), r),

@@ -140,6 +140,37 @@ class LossKernelsTest {
   }
 
   @Test
+  void someOfTheTeachersRowsAreTheirCopy() {
+    TokenLosses.Batch b = batch(3, 200, -1, Mode.DKD, 2, 0.3, 2, 5);
+    float[] teacher = logits(new Random(7), 6 * 200, 2);
+    List<Kernels> all = new ArrayList<>(NativeTwins.all());
+    all.add(SCALAR);
+    for (Kernels kernels : all) {
+      Object[] found = losses(kernels, with(b, TeacherRows.full(teacher, 2, 3, 200)), true);
+      float[] copy = Arrays.copyOfRange(teacher, 2 * 200, 5 * 200);
+      assertThat(found)
+          .isEqualTo(losses(kernels, with(b, TeacherRows.full(copy, 3, 200)), true))
+          .isNotEqualTo(losses(kernels, with(b, TeacherRows.full(teacher, 1, 3, 200)), true));
+    }
+    assertThatThrownBy(() -> TeacherRows.full(teacher, 4, 3, 200))
+        .hasMessage("TeacherRows: logits holds 1200 elements, allowed are at least 1400");
+    assertThatThrownBy(() -> TeacherRows.full(teacher, -1, 3, 200))
+        .hasMessageContaining("first is -1");
+  }
+
+  private static TokenLosses.Batch with(TokenLosses.Batch b, TeacherRows teacher) {
+    return new TokenLosses.Batch(
+        b.logits(),
+        b.rows(),
+        b.vocab(),
+        b.targets(),
+        b.ceWeight(),
+        teacher,
+        b.weights(),
+        b.options());
+  }
+
+  @Test
   void inPlaceARowThatIsNotFiniteHasLossesOfNaN() {
     TokenLosses.Batch b = batch(4, 300, 3, Mode.DKD, 2, 1, 2, 5);
     List<Kernels> all = new ArrayList<>(NativeTwins.all());

@@ -67,6 +67,26 @@ final class RowLosses {
    *     one is not finite, so are the sums.
    */
   void apply(MemorySegment logits, int first, int count) {
+    if (options == null) {
+      add(logits, first, count, null);
+    } else if (shape.form() == SignalHeader.Form.TOP_K) {
+      add(logits, first, count, listed(first, count));
+    } else {
+      // Example by example, since all of the teacher's logits are too many to be copied.
+      long row = (long) vocab * Float.BYTES;
+      overlaps(
+          first,
+          count,
+          (source, own, at, n) ->
+              add(
+                  logits.asSlice(at * row, n * row),
+                  first + at,
+                  n,
+                  TeacherRows.full(source.signals().logits(), own, n, shape.vocab())));
+    }
+  }
+
+  private void add(MemorySegment logits, int first, int count, TeacherRows teacher) {
     TokenLosses.Result found =
         TokenLosses.applyInPlace(
             logits,
@@ -75,12 +95,31 @@ final class RowLosses {
                 vocab,
                 Arrays.copyOfRange(targets, first, first + count),
                 ceWeight,
-                options == null ? null : teacher(first, count),
-                options == null ? null : Arrays.copyOfRange(weights, first, first + count),
+                teacher,
+                teacher == null ? null : Arrays.copyOfRange(weights, first, first + count),
                 options));
     for (int i = 0; i < count; i++) {
       ce += found.ce()[i];
       gdkd += shares == null ? 0 : shares[first + i] * found.distillation()[i];
+    }
+  }
+
+  /** Rows of an example: from its row own on, which are the range's from {@code at} on. */
+  @FunctionalInterface
+  private interface Overlap {
+    void accept(Source source, int own, int at, int count);
+  }
+
+  /** Cuts a range of rows where examples end. */
+  private void overlaps(int first, int count, Overlap body) {
+    int start = 0;
+    for (Source s : sources) {
+      int from = Math.max(first, start);
+      int to = Math.min(first + count, start + s.targets().length);
+      if (from < to) {
+        body.accept(s, from - start, from - first, to - from);
+      }
+      start += s.targets().length;
     }
   }
 
@@ -96,61 +135,35 @@ final class RowLosses {
     total.gdkd += gdkd;
   }
 
-  private TeacherRows teacher(int first, int count) {
-    boolean full = shape.form() != SignalHeader.Form.TOP_K;
-    int k = full ? shape.vocab() : shape.k();
-    float[] whole = full ? only(first, count) : null;
-    if (whole != null) {
-      return TeacherRows.full(whole, count, k);
-    }
+  private TeacherRows listed(int first, int count) {
+    int k = shape.k();
     float[] values = new float[Math.multiplyExact(count, k)];
-    int[] ids = new int[full ? 0 : values.length];
-    double[][] known = new double[4][full ? 0 : count];
-    int start = 0;
-    for (Source s : sources) {
-      int from = Math.max(first, start);
-      int to = Math.min(first + count, start + s.targets().length);
-      if (from < to) {
-        Signals t = s.signals();
-        int own = from - start;
-        int at = from - first;
-        System.arraycopy(t.logits(), own * k, values, at * k, (to - from) * k);
-        if (!full) {
-          System.arraycopy(t.ids(), own * k, ids, at * k, (to - from) * k);
-          for (int i = 0; i < to - from; i++) {
+    int[] ids = new int[values.length];
+    double[][] known = new double[4][count];
+    overlaps(
+        first,
+        count,
+        (source, own, at, n) -> {
+          Signals t = source.signals();
+          System.arraycopy(t.logits(), own * k, values, at * k, n * k);
+          System.arraycopy(t.ids(), own * k, ids, at * k, n * k);
+          for (int i = 0; i < n; i++) {
             known[0][at + i] = t.entropy()[own + i];
             known[1][at + i] = t.targetLogProb()[own + i];
             known[2][at + i] = t.logSumExp()[own + i];
             known[3][at + i] = t.nonTargetLogSumExp()[own + i];
           }
-        }
-      }
-      start += s.targets().length;
-    }
-    return full
-        ? TeacherRows.full(values, count, k)
-        : TeacherRows.topK(
-            count,
-            shape.vocab(),
-            k,
-            ids,
-            values,
-            shape.temperature(),
-            known[0],
-            known[1],
-            known[2],
-            known[3]);
-  }
-
-  /** The teacher's logits of an example whose rows are just these; null if there is none. */
-  private float[] only(int first, int count) {
-    int start = 0;
-    for (Source s : sources) {
-      if (start == first && s.targets().length == count) {
-        return s.signals().logits();
-      }
-      start += s.targets().length;
-    }
-    return null;
+        });
+    return TeacherRows.topK(
+        count,
+        shape.vocab(),
+        k,
+        ids,
+        values,
+        shape.temperature(),
+        known[0],
+        known[1],
+        known[2],
+        known[3]);
   }
 }
