@@ -1,8 +1,6 @@
 package io.gracebeam.worker.methods.model;
 
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDArrays;
-import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
@@ -56,20 +54,26 @@ public final class RowHead {
           NDArray table = weight.stopGradient();
           int rows = (int) hidden.getShape().get(0);
           int step = (int) Math.max(1, Math.min(rows, bytes / PARTS * (PARTS - 1) / rowBytes()));
-          NDList parts = new NDList();
+          if (step == rows) {
+            return chunk(states, table, bytes / PARTS, logits -> loss.apply(logits, 0, rows));
+          }
+          // Nothing that a chunk makes stays: it would keep the next one out of the memory.
+          NDArray out = hidden.getManager().create(hidden.getShape(), hidden.getDataType());
           for (int first = 0; first < rows; first += step) {
             int from = first;
             int count = Math.min(step, rows - first);
-            parts.add(
-                Ops.scoped(
-                    () ->
-                        chunk(
-                            count == rows ? states : rows(states, from, count),
-                            table,
-                            bytes / PARTS,
-                            logits -> loss.apply(logits, from, count))));
+            try (NDScope scope = new NDScope()) {
+              scope.suppressNotUsedWarning();
+              NDArray d =
+                  chunk(
+                      rows(states, from, count),
+                      table,
+                      bytes / PARTS,
+                      logits -> loss.apply(logits, from, count));
+              out.set(new NDIndex().addSliceDim(from, from + count), d);
+            }
           }
-          return parts.size() == 1 ? parts.get(0) : NDArrays.concat(parts, 0);
+          return out;
         });
   }
 
