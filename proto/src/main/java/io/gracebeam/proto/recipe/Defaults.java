@@ -95,6 +95,8 @@ final class Defaults {
         .setWarmupFraction(0.03)
         .setScaleRateFactor(10)
         .setTrainVision(false)
+        .setLossMemoryMb(256)
+        .setCheckpointBlocks(false)
         .build();
   }
 }

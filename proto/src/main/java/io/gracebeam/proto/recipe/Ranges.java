@@ -35,6 +35,7 @@ final class Ranges {
     integer(rules, "Training.steps", 1, 100_000_000);
     integer(rules, "Training.batch_examples", 1, 1 << 20);
     integer(rules, "Training.micro_batch_examples", 1, 1 << 20);
+    integer(rules, "Training.loss_memory_mb", 1, 1024);
     real(rules, "Training.learning_rate", "above 0, at most 1", v -> v > 0 && v <= 1);
     real(rules, "Training.weight_decay", "0 to 1", v -> v >= 0 && v <= 1);
     real(rules, "Training.beta1", "0 to below 1", v -> v >= 0 && v < 1);

@@ -4,8 +4,13 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
+import ai.djl.training.GradientCollector;
 import io.gracebeam.worker.engine.libtorch.LibTorchArray;
 import io.gracebeam.worker.engine.libtorch.LibTorchOperators;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
+import java.util.function.Consumer;
 
 /**
  * What DJL's interface leaves to the engine: arrays whose memory is the engine's own, and fused
@@ -36,7 +41,7 @@ public final class EngineArrays {
       return of(manager, values, shape);
     }
     NDArray made = manager.create(shape, type);
-    made.set(java.nio.FloatBuffer.wrap(values));
+    made.set(FloatBuffer.wrap(values));
     return made;
   }
 
@@ -124,6 +129,47 @@ public final class EngineArrays {
     return x instanceof LibTorchArray
         ? x.getNDArrayInternal().swish(1)
         : x.mul(x.getNDArrayInternal().sigmoid());
+  }
+
+  /**
+   * Lets the body change the values of a float32 array: where they lie, if that is CPU memory, else
+   * in a copy that is written back. No operator that is recorded for gradients.
+   *
+   * @param x row-major, of at most 2 GiB
+   * @param body gets the floats, valid until it returns
+   */
+  public static void update(NDArray x, Consumer<MemorySegment> body) {
+    if (x.getDataType() != DataType.FLOAT32) {
+      throw new IllegalArgumentException("an array of " + x.getDataType() + ", not float32");
+    }
+    if (x.getDevice().isGpu()) {
+      float[] values = x.toFloatArray();
+      body.accept(MemorySegment.ofArray(values));
+      x.set(FloatBuffer.wrap(values));
+    } else if (x instanceof LibTorchArray own) {
+      own.update(body);
+    } else {
+      // A direct buffer is the tensor's own memory.
+      ByteBuffer memory = x.toByteBuffer(true);
+      if (!memory.isDirect()) {
+        throw new IllegalStateException("the engine gave a copy instead of the array's memory");
+      }
+      body.accept(MemorySegment.ofBuffer(memory));
+    }
+  }
+
+  /**
+   * Makes what a leaf's {@code getGradient} gives the gradient itself. DJL's PyTorch engine makes
+   * it in the leaf's first backward pass, and until then gives out zeros of which it keeps nothing.
+   */
+  public static void defineGradient(GradientCollector collector, NDArray leaf) {
+    if (leaf instanceof LibTorchArray || !leaf.hasGradient()) {
+      return;
+    }
+    try (NDArray sum = leaf.sum();
+        NDArray zero = scale(sum, 0)) {
+      collector.backward(zero);
+    }
   }
 
   /** Copies the values into a vector in engine memory of the manager. */

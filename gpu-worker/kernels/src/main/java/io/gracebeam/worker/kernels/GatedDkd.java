@@ -151,7 +151,8 @@ public final class GatedDkd {
 
   private static double entropy(TeacherRows teacher, int i, int target) {
     return teacher.isFull()
-        ? TeacherStatistics.of(teacher.values(), i, teacher.vocab(), target).entropy()
+        ? TeacherStatistics.of(teacher.values(), teacher.first() + i, teacher.vocab(), target)
+            .entropy()
         : teacher.entropies()[i];
   }
 
@@ -166,9 +167,10 @@ public final class GatedDkd {
     // Teacher: target and non-target log masses.
     double qRest;
     double qTarget;
+    int taught = (teacher.first() + i) * vocab;
     if (teacher.isFull()) {
-      qRest = Softmax.logSumExpWithout(teacher.values(), base, vocab, y, t);
-      qTarget = teacher.values()[base + y] / t;
+      qRest = Softmax.logSumExpWithout(teacher.values(), taught, vocab, y, t);
+      qTarget = teacher.values()[taught + y] / t;
     } else {
       qRest = teacher.nonTargetLogSumExps()[i];
       qTarget = (teacher.targetLogProbs()[i] + teacher.logSumExps()[i]) / t;
@@ -199,6 +201,7 @@ public final class GatedDkd {
                 base,
                 vocab,
                 teacher.values(),
+                taught - base,
                 y,
                 t,
                 pRest,
@@ -217,6 +220,7 @@ public final class GatedDkd {
       int base,
       int vocab,
       float[] teacher,
+      int ahead,
       int y,
       double t,
       double pRest,
@@ -231,7 +235,7 @@ public final class GatedDkd {
       if (v == base + y) {
         continue;
       }
-      double logQ = teacher[v] * inv - qRest;
+      double logQ = teacher[ahead + v] * inv - qRest;
       double logP = z[from + v - base] * inv - pRest;
       double q = Math.exp(logQ);
       double p = Math.exp(logP);

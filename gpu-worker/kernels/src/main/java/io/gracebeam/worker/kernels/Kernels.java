@@ -1,5 +1,7 @@
 package io.gracebeam.worker.kernels;
 
+import java.lang.foreign.MemorySegment;
+
 /**
  * The kernels that exist in several versions: {@link ScalarKernels} (plain loops, the oracle),
  * {@link VectorKernels} and {@link NativeKernels}. All are deterministic, and a row of a product
@@ -134,6 +136,11 @@ public interface Kernels {
   /** See {@link TokenLosses#apply}. */
   default TokenLosses.Result tokenLosses(TokenLosses.Batch batch, float[] d) {
     return TokenLosses.java(batch, d);
+  }
+
+  /** See {@link TokenLosses#applyInPlace}. */
+  default TokenLosses.Result tokenLosses(TokenLosses.Rows rows, MemorySegment logits) {
+    return TokenLosses.java(rows, logits);
   }
 
   /** See {@link TeacherStatistics#ofRows}. */

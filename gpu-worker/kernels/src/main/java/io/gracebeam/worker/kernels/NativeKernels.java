@@ -423,14 +423,27 @@ public final class NativeKernels implements Kernels, AutoCloseable {
   @Override
   public TokenLosses.Result tokenLosses(TokenLosses.Batch batch, float[] d) {
     double[] losses = new double[2 * batch.rows()];
-    if (!locked(() -> training.tokenLosses(batch, losses, d))) {
+    TokenLosses.Rows rows = batch.withoutLogits();
+    MemorySegment logits = MemorySegment.ofArray(batch.logits());
+    if (!locked(() -> training.tokenLosses(rows, logits, losses, MemorySegment.ofArray(d)))) {
       // Rows with such a number are as they were, even where d is the logits.
       TokenLosses.checkLogits(batch);
       throw Checks.error("TokenLosses", "a number is not finite, allowed are finite ones");
     }
-    double[] ce = new double[batch.rows()];
-    double[] distillation = new double[batch.rows()];
-    for (int i = 0; i < batch.rows(); i++) {
+    return result(losses);
+  }
+
+  @Override
+  public TokenLosses.Result tokenLosses(TokenLosses.Rows rows, MemorySegment logits) {
+    double[] losses = new double[2 * rows.rows()];
+    locked(() -> training.tokenLosses(rows, logits, losses, logits));
+    return result(losses);
+  }
+
+  private static TokenLosses.Result result(double[] losses) {
+    double[] ce = new double[losses.length / 2];
+    double[] distillation = new double[ce.length];
+    for (int i = 0; i < ce.length; i++) {
       ce[i] = losses[2 * i];
       distillation[i] = losses[2 * i + 1];
     }

@@ -231,11 +231,11 @@ final class NativeTraining {
   }
 
   /**
-   * Losses [rows, 2].
+   * Losses [rows, 2] of logits [rows, vocab] on the heap or in native memory, and their gradient.
    *
    * @return whether all numbers were finite
    */
-  boolean tokenLosses(TokenLosses.Batch b, double[] losses, float[] d) {
+  boolean tokenLosses(TokenLosses.Rows b, MemorySegment logits, double[] losses, MemorySegment d) {
     boolean good = true;
     TeacherRows t = b.teacher();
     int k = t == null ? 0 : t.k();
@@ -248,14 +248,14 @@ final class NativeTraining {
           run(
               tokenLosses,
               shape(b, Math.min(step, b.rows() - r), k, listed),
-              at(b.logits(), at),
+              logits.asSlice(Float.BYTES * at),
               at(b.targets(), r),
-              t == null ? NULL : at(t.values(), (long) r * k),
+              t == null ? NULL : at(t.values(), (t.first() + (long) r) * k),
               listed ? at(t.ids(), (long) r * k) : NULL,
               listed ? at(known, 3L * r) : NULL,
               t == null ? NULL : at(b.weights(), r),
               at(losses, 2L * r),
-              at(d, at));
+              d.asSlice(Float.BYTES * at));
     }
     return good;
   }
@@ -271,7 +271,7 @@ final class NativeTraining {
   }
 
   /** A gk_losses. */
-  private static MemorySegment shape(TokenLosses.Batch b, int rows, int k, boolean listed) {
+  private static MemorySegment shape(TokenLosses.Rows b, int rows, int k, boolean listed) {
     MemorySegment s = MemorySegment.ofArray(new long[LOSSES_BYTES / Long.BYTES]);
     GatedDkd.Options o = b.options() == null ? GatedDkd.Options.grace() : b.options();
     s.setAtIndex(JAVA_INT, 0, rows);

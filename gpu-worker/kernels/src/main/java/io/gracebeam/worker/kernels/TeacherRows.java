@@ -8,6 +8,7 @@ package io.gracebeam.worker.kernels;
  */
 public final class TeacherRows {
   private static final String WHERE = "TeacherRows";
+  private final int first;
   private final int rows;
   private final int vocab;
   private final int k;
@@ -20,6 +21,7 @@ public final class TeacherRows {
   private final double[] nonTargetLogSumExp;
 
   private TeacherRows(
+      int first,
       int rows,
       int vocab,
       int k,
@@ -30,6 +32,7 @@ public final class TeacherRows {
       double[] targetLogProb,
       double[] logSumExp,
       double[] nonTargetLogSumExp) {
+    this.first = first;
     this.rows = rows;
     this.vocab = vocab;
     this.k = k;
@@ -47,8 +50,18 @@ public final class TeacherRows {
     Checks.notNegative(WHERE, "rows", rows);
     GatedDkd.checkVocab(WHERE, vocab);
     Checks.length(WHERE, "logits", logits.length, Checks.product(WHERE, rows, vocab));
-    Checks.finite(WHERE, "logits", logits, 0, logits.length);
-    return new TeacherRows(rows, vocab, vocab, 0, logits, null, null, null, null, null);
+    return full(logits, 0, rows, vocab);
+  }
+
+  /** Some rows, from the first on, of logits {@code [at least first + rows, vocab]}. */
+  public static TeacherRows full(float[] logits, int first, int rows, int vocab) {
+    Checks.notNegative(WHERE, "first", first);
+    Checks.notNegative(WHERE, "rows", rows);
+    GatedDkd.checkVocab(WHERE, vocab);
+    int end = Checks.product(WHERE, Math.addExact(first, rows), vocab);
+    Checks.atLeast(WHERE, "logits", logits.length, end);
+    Checks.finite(WHERE, "logits", logits, first * vocab, end);
+    return new TeacherRows(first, rows, vocab, vocab, 0, logits, null, null, null, null, null);
   }
 
   /**
@@ -112,6 +125,7 @@ public final class TeacherRows {
       }
     }
     return new TeacherRows(
+        0,
         rows,
         vocab,
         k,
@@ -170,7 +184,12 @@ public final class TeacherRows {
     return temperature;
   }
 
-  /** Logits [rows, k] as given. */
+  /** Row of {@link #values} that is the first of these. */
+  public int first() {
+    return first;
+  }
+
+  /** Logits [at least first + rows, k] as given. */
   public float[] values() {
     return logits;
   }

@@ -1,5 +1,9 @@
 package io.gracebeam.worker.kernels;
 
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+
 /**
  * Cross-entropy and distillation of supervised positions in one pass, with their common gradient.
  * Rows are independent, so a batch may come in chunks of rows.
@@ -33,9 +37,30 @@ public final class TokenLosses {
       GatedDkd.Options options) {
     /** Validates all but the logits' values. */
     public Batch {
+      new Rows(rows, vocab, targets, ceWeight, teacher, weights, options);
+      Checks.length(WHERE, "logits", logits.length, Checks.product(WHERE, rows, vocab));
+    }
+
+    Rows withoutLogits() {
+      return new Rows(rows, vocab, targets, ceWeight, teacher, weights, options);
+    }
+  }
+
+  /** A {@link Batch} whose logits lie elsewhere. */
+  @SuppressWarnings("ArrayRecordComponent")
+  public record Rows(
+      int rows,
+      int vocab,
+      int[] targets,
+      double ceWeight,
+      TeacherRows teacher,
+      double[] weights,
+      GatedDkd.Options options) {
+    /** Validates. */
+    public Rows {
       Checks.notNegative(WHERE, "rows", rows);
       GatedDkd.checkVocab(WHERE, vocab);
-      Checks.length(WHERE, "logits", logits.length, Checks.product(WHERE, rows, vocab));
+      Checks.product(WHERE, rows, vocab);
       Checks.targets(WHERE, targets, rows, vocab);
       Checks.finite(WHERE, "ceWeight", ceWeight);
       if (teacher != null) {
@@ -68,6 +93,57 @@ public final class TokenLosses {
     return KernelProvider.best().tokenLosses(batch, d);
   }
 
+  /**
+   * The same where the logits lie, on the heap or in native memory.
+   *
+   * @param logits [rows, vocab] floats, row-major; becomes the gradient. A row with a logit that is
+   *     not finite has losses of NaN, and its part of the gradient is open.
+   * @throws IllegalArgumentException if the memory has another size
+   */
+  public static Result applyInPlace(MemorySegment logits, Rows rows) {
+    long bytes = (long) Float.BYTES * rows.rows() * rows.vocab();
+    if (logits.byteSize() != bytes) {
+      throw Checks.error(WHERE, "logits have %d bytes, allowed are %d", logits.byteSize(), bytes);
+    }
+    return KernelProvider.best().tokenLosses(rows, logits);
+  }
+
+  /** In plain Java, on copies. */
+  static Result java(Rows r, MemorySegment logits) {
+    float[] z = logits.toArray(ValueLayout.JAVA_FLOAT_UNALIGNED);
+    boolean[] bad = new boolean[r.rows()];
+    for (int i = 0; i < bad.length; i++) {
+      float sum = 0;
+      for (int j = i * r.vocab(); j < (i + 1) * r.vocab(); j++) {
+        sum += z[j] * 0f;
+      }
+      bad[i] = sum != 0; // NaN
+      if (bad[i]) {
+        Arrays.fill(z, i * r.vocab(), (i + 1) * r.vocab(), 0f);
+      }
+    }
+    Result out =
+        java(
+            new Batch(
+                z,
+                r.rows(),
+                r.vocab(),
+                r.targets(),
+                r.ceWeight(),
+                r.teacher(),
+                r.weights(),
+                r.options()),
+            z);
+    for (int i = 0; i < bad.length; i++) {
+      if (bad[i]) {
+        out.ce()[i] = Double.NaN;
+        out.distillation()[i] = Double.NaN;
+      }
+    }
+    MemorySegment.copy(z, 0, logits, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, z.length);
+    return out;
+  }
+
   /** In plain Java. */
   static Result java(Batch b, float[] d) {
     checkLogits(b);
@@ -80,11 +156,10 @@ public final class TokenLosses {
         b.rows(),
         i -> {
           int at = i * b.vocab();
-          float[] z =
-              inPlace ? java.util.Arrays.copyOfRange(b.logits(), at, at + b.vocab()) : b.logits();
+          float[] z = inPlace ? Arrays.copyOfRange(b.logits(), at, at + b.vocab()) : b.logits();
           int from = inPlace ? 0 : at;
           if (b.teacher() == null) {
-            java.util.Arrays.fill(d, at, at + b.vocab(), 0f);
+            Arrays.fill(d, at, at + b.vocab(), 0f);
           } else {
             distillation[i] =
                 GatedDkd.row(

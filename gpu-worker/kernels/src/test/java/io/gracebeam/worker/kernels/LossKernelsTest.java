@@ -11,8 +11,11 @@ import static org.assertj.core.api.Assertions.within;
 import io.gracebeam.worker.kernels.GatedDkd.Mode;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
@@ -114,6 +117,79 @@ class LossKernelsTest {
     for (int i = 0; i < rows; i++) {
       checkRow(b, i, found, expected);
     }
+  }
+
+  @Property(tries = 40)
+  void whereTheLogitsLieChangesNothing(
+      @ForAll @IntRange(min = 0, max = 5) int rows,
+      @ForAll @IntRange(min = 2, max = 300) int vocab,
+      @ForAll @IntRange(min = -1, max = 20) int k,
+      @ForAll long seed) {
+    TokenLosses.Batch b = batch(rows, vocab, k, Mode.DKD, 2, 0.3, 2, seed);
+    List<Kernels> all = new ArrayList<>(NativeTwins.all());
+    all.add(SCALAR);
+    for (Kernels kernels : all) {
+      Object[] expected = losses(kernels, b, true);
+      try (Arena arena = Arena.ofConfined()) {
+        MemorySegment z = arena.allocateFrom(ValueLayout.JAVA_FLOAT, b.logits());
+        TokenLosses.Result r = kernels.tokenLosses(b.withoutLogits(), z);
+        assertThat(new Object[] {z.toArray(ValueLayout.JAVA_FLOAT), r.ce(), r.distillation()})
+            .isEqualTo(expected);
+      }
+    }
+  }
+
+  @Test
+  void someOfTheTeachersRowsAreTheirCopy() {
+    TokenLosses.Batch b = batch(3, 200, -1, Mode.DKD, 2, 0.3, 2, 5);
+    float[] teacher = logits(new Random(7), 6 * 200, 2);
+    List<Kernels> all = new ArrayList<>(NativeTwins.all());
+    all.add(SCALAR);
+    for (Kernels kernels : all) {
+      Object[] found = losses(kernels, with(b, TeacherRows.full(teacher, 2, 3, 200)), true);
+      float[] copy = Arrays.copyOfRange(teacher, 2 * 200, 5 * 200);
+      assertThat(found)
+          .isEqualTo(losses(kernels, with(b, TeacherRows.full(copy, 3, 200)), true))
+          .isNotEqualTo(losses(kernels, with(b, TeacherRows.full(teacher, 1, 3, 200)), true));
+    }
+    assertThatThrownBy(() -> TeacherRows.full(teacher, 4, 3, 200))
+        .hasMessage("TeacherRows: logits holds 1200 elements, allowed are at least 1400");
+    assertThatThrownBy(() -> TeacherRows.full(teacher, -1, 3, 200))
+        .hasMessageContaining("first is -1");
+  }
+
+  private static TokenLosses.Batch with(TokenLosses.Batch b, TeacherRows teacher) {
+    return new TokenLosses.Batch(
+        b.logits(),
+        b.rows(),
+        b.vocab(),
+        b.targets(),
+        b.ceWeight(),
+        teacher,
+        b.weights(),
+        b.options());
+  }
+
+  @Test
+  void inPlaceARowThatIsNotFiniteHasLossesOfNaN() {
+    TokenLosses.Batch b = batch(4, 300, 3, Mode.DKD, 2, 1, 2, 5);
+    List<Kernels> all = new ArrayList<>(NativeTwins.all());
+    all.add(SCALAR);
+    for (Kernels kernels : all) {
+      Object[] good = losses(kernels, b, true);
+      float[] z = b.logits().clone();
+      z[2 * 300 + 299] = Float.NEGATIVE_INFINITY;
+      TokenLosses.Result r = kernels.tokenLosses(b.withoutLogits(), MemorySegment.ofArray(z));
+      double[] ce = ((double[]) good[1]).clone();
+      double[] distillation = ((double[]) good[2]).clone();
+      ce[2] = distillation[2] = Double.NaN;
+      assertThat(r.ce()).isEqualTo(ce);
+      assertThat(r.distillation()).isEqualTo(distillation);
+      assertThat(Arrays.copyOf(z, 600)).isEqualTo(Arrays.copyOf((float[]) good[0], 600));
+    }
+    assertThatThrownBy(
+            () -> TokenLosses.applyInPlace(MemorySegment.ofArray(new float[3]), b.withoutLogits()))
+        .hasMessage("TokenLosses: logits have 12 bytes, allowed are 4800");
   }
 
   /**

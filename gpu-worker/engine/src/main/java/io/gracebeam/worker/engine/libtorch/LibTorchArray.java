@@ -228,6 +228,12 @@ public final class LibTorchArray extends ArrayOperators {
     return out;
   }
 
+  /** Lets the body read and write the values in CPU memory, row-major, until it returns. */
+  public void update(java.util.function.Consumer<MemorySegment> body) {
+    requireContiguous();
+    body.accept(segment());
+  }
+
   private MemorySegment segment() {
     long bytes = size() * dataType.getNumOfBytes();
     return bytes == 0

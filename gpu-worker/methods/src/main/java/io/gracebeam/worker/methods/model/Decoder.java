@@ -123,9 +123,14 @@ final class Decoder {
     return y.add(linear.apply(name + "mlp.down_proj.weight", gate.mul(up)));
   }
 
+  /** Final norm of rows [R, d]. */
+  NDArray norm(NDArray rows) {
+    return Ops.rmsNorm(rows, parameter.apply(MODEL + "norm.weight"), config.text().eps());
+  }
+
   /** Final norm and head over rows [R, d] -> [R, vocab], in float32. */
   NDArray head(NDArray rows) {
-    NDArray normed = Ops.rmsNorm(rows, parameter.apply(MODEL + "norm.weight"), config.text().eps());
+    NDArray normed = norm(rows);
     NDArray logits =
         config.tied()
             ? Ops.linear(normed, parameter.apply(EMBEDDING), null)

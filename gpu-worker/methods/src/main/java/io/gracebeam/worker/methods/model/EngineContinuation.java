@@ -41,12 +41,12 @@ final class EngineContinuation implements Continuation {
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       NDArray images = EngineArrays.of(manager, pixels, new Shape(unique, 3, size, size));
-      model.checkPixels(images);
+      model.checks().pixels(images);
       int n = config.imageTokens();
       long[] which = new long[imageOf.length * n];
       Arrays.setAll(which, i -> (long) imageOf[i / n] * n + i % n);
       NDArray visual = Ops.scoped(() -> Ops.rows(model.manager(), model.visualRows(images), which));
-      model.checkIds(images.get(new NDIndex("0:1")).repeat(0, ids.length), ids);
+      model.checks().ids(images.get(new NDIndex("0:1")).repeat(0, ids.length), ids);
       int[][] positions = new int[ids.length][longest];
       for (int[] row : positions) {
         Arrays.setAll(row, i -> i);

@@ -24,6 +24,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.UnaryOperator;
 
 /**
  * LLaVA-1.5 as plain functions over its parameters: CLIP tower, projector, LLaMA decoder.
@@ -62,9 +63,11 @@ public final class LlavaModel implements AutoCloseable {
   private int kvBits = 16;
   private final VisionTower tower;
   private final Decoder decoder;
+  private final InputChecks checks;
 
   private LlavaModel(EngineHandle engine, LlavaConfig config) {
     this.config = config;
+    this.checks = new InputChecks(config);
     this.manager = engine.engine().newBaseManager(engine.device());
     this.tower = new VisionTower(config, this::parameter, this::applyDense);
     this.compute = engine.compute();
@@ -270,14 +273,38 @@ public final class LlavaModel implements AutoCloseable {
    *     outside the vocabulary
    */
   public Forward forward(NDArray pixels, long[][] ids, int[][] rows) {
-    int length = checkIds(pixels, ids);
-    long[] wanted = flatRows(rows, ids.length, length);
+    return pass(pixels, ids, rows, decoder::head);
+  }
+
+  /** The same up to the head, for training. */
+  public TrainingPass trainingPass(NDArray pixels, long[][] ids, int[][] rows) {
+    Forward out = pass(pixels, ids, rows, decoder::norm);
+    return new GraphPass(out.logits(), out.visualStates());
+  }
+
+  /**
+   * The same with the same gradients, of which the engine keeps only what goes into each decoder
+   * block: the backward pass computes the blocks again (Chen et al., arXiv 1604.06174).
+   */
+  public TrainingPass checkpointedPass(NDArray pixels, long[][] ids, int[][] rows) {
+    return new CheckpointedPass(this, checks.inputs(pixels, ids, rows), pixels);
+  }
+
+  /**
+   * What turns {@link TrainingPass#rows} into logits; for models without a {@link Linear} there.
+   */
+  public RowHead head() {
+    return new RowHead(parameter(config.tied() ? Decoder.EMBEDDING : Decoder.HEAD));
+  }
+
+  private Forward pass(NDArray pixels, long[][] ids, int[][] rows, UnaryOperator<NDArray> end) {
+    InputIds inputs = checks.inputs(pixels, ids, rows);
     NDManager owner = pixels == null ? manager : pixels.getManager();
     Forward out;
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       NDArray visual = pixels == null ? null : Ops.scoped(() -> visualRows(pixels));
-      out = decode(ids, visual, wanted);
+      out = decode(inputs, visual, end);
       NDScope.unregister(out.logits());
       out.logits().attach(owner);
       if (out.visualStates() != null) {
@@ -297,7 +324,7 @@ public final class LlavaModel implements AutoCloseable {
    * pixels.
    */
   public NDArray visionFeatures(NDArray pixels) {
-    checkPixels(pixels);
+    checks.pixels(pixels);
     NDArray out = Ops.scoped(() -> EngineArrays.cast(tower.features(pixels), DataType.FLOAT32));
     out.attach(pixels.getManager());
     return out;
@@ -333,125 +360,24 @@ public final class LlavaModel implements AutoCloseable {
     return decoder;
   }
 
-  void checkPixels(NDArray pixels) {
-    int size = config.vision().imageSize();
-    Shape shape = pixels.getShape();
-    if (shape.dimension() != 4
-        || shape.get(1) != 3
-        || shape.get(2) != size
-        || shape.get(3) != size) {
-      throw GraceException.data("pixels have shape %s; allowed: (B, 3, %d, %d)", shape, size, size);
-    }
+  InputChecks checks() {
+    return checks;
   }
 
-  /** Placeholders of one example are as many as an image gives; all rows are equally long. */
-  int checkIds(NDArray pixels, long[][] ids) {
-    if (ids.length == 0 || ids[0].length == 0) {
-      throw GraceException.bug("a pass over no tokens was asked for");
-    }
-    if (pixels != null) {
-      checkPixels(pixels);
-      if (pixels.getShape().get(0) != ids.length) {
-        throw GraceException.data(
-            "%d images for %d examples; allowed: one each", pixels.getShape().get(0), ids.length);
-      }
-    }
-    int length = ids[0].length;
-    if (length > config.text().maxPositions()) {
-      throw GraceException.data(
-          "a sequence has %d tokens; allowed: at most max_position_embeddings %d",
-          length, config.text().maxPositions());
-    }
-    for (int b = 0; b < ids.length; b++) {
-      if (ids[b].length != length) {
-        throw GraceException.bug(
-            "example %d has %d ids and example 0 has %d; pad them", b, ids[b].length, length);
-      }
-      checkTokens(b, ids[b], pixels != null);
-    }
-    return length;
-  }
-
-  /** Ids are in the vocabulary, and one example's placeholders as many as its image gives. */
-  void checkTokens(int example, long[] ids, boolean image) {
-    int placeholders = 0;
-    for (long id : ids) {
-      if (id < 0 || id >= config.vocab()) {
-        throw GraceException.data(
-            "example %d holds token %d; the vocabulary has %d", example, id, config.vocab());
-      }
-      placeholders += id == config.imageToken() ? 1 : 0;
-    }
-    int expected = image ? config.imageTokens() : 0;
-    if (placeholders != expected) {
-      throw GraceException.data(
-          "example %d has %d image tokens but its image gives %d", example, placeholders, expected);
-    }
-  }
-
-  private Forward decode(long[][] ids, NDArray visual, long[] wanted) {
-    int length = ids[0].length;
-    int[] positions = new int[length];
-    Arrays.setAll(positions, i -> i);
-    Decoder.Rotary rotary = decoder.rotary(new int[][] {positions});
-    NDArray mask = decoder.causalMask(length);
-    NDArray x = Ops.scoped(() -> decoder.embed(ids, visual));
+  private Forward decode(InputIds inputs, NDArray visual, UnaryOperator<NDArray> end) {
+    DecoderPass pass = new DecoderPass(this, inputs);
+    NDArray x = pass.embed(visual);
     int layers = config.text().layers();
     NDArray penultimate = null;
     for (int i = 0; i < layers; i++) {
       if (i == layers - 1 && visual != null) {
-        penultimate = visualStates(x, ids);
+        penultimate = pass.visualStates(x);
       }
       NDArray in = x;
-      int layer = i;
-      x = Ops.scoped(() -> decoder.block(in, layer, rotary, mask, null));
+      x = pass.block(in, i);
       in.close();
     }
-    NDArray last = x;
-    NDArray logits =
-        Ops.scoped(
-            () -> decoder.head(Ops.rows(manager, last.reshape(-1, config.text().width()), wanted)));
-    return new Forward(logits, penultimate);
-  }
-
-  private NDArray visualStates(NDArray x, long[][] ids) {
-    int n = config.imageTokens();
-    int length = ids[0].length;
-    long[] at = new long[ids.length * n];
-    int next = 0;
-    for (int b = 0; b < ids.length; b++) {
-      for (int s = 0; s < length; s++) {
-        if (ids[b][s] == config.imageToken()) {
-          at[next++] = (long) b * length + s;
-        }
-      }
-    }
-    return Ops.scoped(
-        () ->
-            EngineArrays.cast(
-                Ops.rows(manager, x.reshape(-1, config.text().width()), at)
-                    .reshape(ids.length, n, config.text().width()),
-                DataType.FLOAT32));
-  }
-
-  private static long[] flatRows(int[][] rows, int batch, int length) {
-    if (rows.length != batch) {
-      throw GraceException.bug("rows of %d examples for a batch of %d", rows.length, batch);
-    }
-    long[] out = new long[Arrays.stream(rows).mapToInt(row -> row.length).sum()];
-    if (out.length == 0) {
-      throw GraceException.bug("a pass without any wanted row was asked for");
-    }
-    int next = 0;
-    for (int b = 0; b < batch; b++) {
-      for (int row : rows[b]) {
-        if (row < 0 || row >= length) {
-          throw GraceException.bug("row %d of a sequence of %d was asked for", row, length);
-        }
-        out[next++] = (long) b * length + row;
-      }
-    }
-    return out;
+    return new Forward(pass.rows(x, end), penultimate);
   }
 
   private NDArray applyLinear(String name, NDArray x) {

@@ -30,7 +30,7 @@ final class PackedContinuation implements Continuation {
     int longest = Arrays.stream(lengths).max().orElseThrow();
     int all = Arrays.stream(lengths).sum();
     for (int b = 0; b < ids.length; b++) {
-      model.checkTokens(b, ids[b], true);
+      model.checks().tokens(b, ids[b], true);
     }
     rows = Math.min(Generator.PROMPT_ROWS, Math.max(all, ids.length));
     session =
@@ -90,7 +90,7 @@ final class PackedContinuation implements Continuation {
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       NDArray images = EngineArrays.of(manager, pixels, new Shape(unique, 3, size, size));
-      model.checkPixels(images);
+      model.checks().pixels(images);
       float[] visual = floats(Ops.scoped(() -> model.visualRows(images)));
       long[] flat = Arrays.stream(ids).flatMapToLong(Arrays::stream).toArray();
       float[] x = floats(model.decoder().embeddings(flat));

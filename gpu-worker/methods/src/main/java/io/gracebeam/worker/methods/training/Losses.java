@@ -5,8 +5,6 @@ import io.gracebeam.proto.v1.Grace;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.Rcka;
-import io.gracebeam.worker.kernels.TeacherRows;
-import io.gracebeam.worker.kernels.TokenLosses;
 import io.gracebeam.worker.methods.signals.SignalHeader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
@@ -93,46 +91,24 @@ final class Losses {
   }
 
   /**
-   * Adds the losses of a micro-batch to the total.
+   * Token losses of a micro-batch.
    *
-   * @param logits [rows, vocab], finite; becomes the gradient of CE + beta GDKD by the logits
-   * @return the same array
+   * @param signals of the items; empty without a teacher
+   * @param beta weight of GDKD in the gradient
    */
-  float[] logits(
-      float[] logits,
-      int vocab,
-      List<Item> items,
-      List<Signals> signals,
-      Norms norms,
-      double beta,
-      Total total) {
-    int[] targets =
-        items.stream().flatMapToInt(i -> java.util.Arrays.stream(i.targets())).toArray();
-    int rows = targets.length;
-    TeacherRows teacher = options == null ? null : teacher(signals, rows);
-    double[] shares = options == null ? null : shares(signals, norms, rows);
-    double[] weights = shares == null ? null : shares.clone();
-    for (int i = 0; weights != null && i < rows; i++) {
-      weights[i] *= beta;
+  RowLosses rows(List<Item> items, List<Signals> signals, int vocab, Norms norms, double beta) {
+    List<RowLosses.Source> sources = new ArrayList<>();
+    double[] shares = options == null ? null : shares(signals, norms);
+    for (int i = 0; i < items.size(); i++) {
+      sources.add(
+          new RowLosses.Source(items.get(i).targets(), options == null ? null : signals.get(i)));
     }
-    TokenLosses.Batch batch =
-        new TokenLosses.Batch(
-            logits, rows, vocab, targets, 1.0 / norms.tokens(), teacher, weights, options);
-    TokenLosses.Result found = TokenLosses.apply(batch, logits);
-    double ce = 0;
-    double gdkd = 0;
-    for (int i = 0; i < rows; i++) {
-      ce += found.ce()[i];
-      gdkd += shares == null ? 0 : shares[i] * found.distillation()[i];
-    }
-    total.ce += ce / norms.tokens();
-    total.gdkd += gdkd;
-    return logits;
+    return new RowLosses(sources, vocab, 1.0 / norms.tokens(), shares, beta, options, shape);
   }
 
   /** Each token's gate over the sum of the batch's gates. */
-  private double[] shares(List<Signals> signals, Norms norms, int rows) {
-    double[] out = new double[rows];
+  private double[] shares(List<Signals> signals, Norms norms) {
+    double[] out = new double[signals.stream().mapToInt(s -> s.entropy().length).sum()];
     int at = 0;
     for (Signals s : signals) {
       for (float h : s.entropy()) {
@@ -169,50 +145,6 @@ final class Losses {
       double scale = weight / norms.images();
       for (int j = 0; j < size; j++) {
         out[i * size + j] = (float) (scale * r.dV()[j]);
-      }
-    }
-    return out;
-  }
-
-  private TeacherRows teacher(List<Signals> signals, int rows) {
-    List<float[]> logits = new ArrayList<>();
-    signals.forEach(s -> logits.add(s.logits()));
-    if (shape.form() != SignalHeader.Form.TOP_K) {
-      return TeacherRows.full(concat(logits), rows, shape.vocab());
-    }
-    int[] ids = signals.stream().flatMapToInt(s -> java.util.Arrays.stream(s.ids())).toArray();
-    return TeacherRows.topK(
-        rows,
-        shape.vocab(),
-        shape.k(),
-        ids,
-        concat(logits),
-        shape.temperature(),
-        doubles(signals.stream().map(Signals::entropy).toList(), rows),
-        doubles(signals.stream().map(Signals::targetLogProb).toList(), rows),
-        doubles(signals.stream().map(Signals::logSumExp).toList(), rows),
-        doubles(signals.stream().map(Signals::nonTargetLogSumExp).toList(), rows));
-  }
-
-  private static float[] concat(List<float[]> parts) {
-    if (parts.size() == 1) {
-      return parts.get(0);
-    }
-    float[] out = new float[parts.stream().mapToInt(p -> p.length).sum()];
-    int at = 0;
-    for (float[] p : parts) {
-      System.arraycopy(p, 0, out, at, p.length);
-      at += p.length;
-    }
-    return out;
-  }
-
-  private static double[] doubles(List<float[]> parts, int rows) {
-    double[] out = new double[rows];
-    int at = 0;
-    for (float[] p : parts) {
-      for (float v : p) {
-        out[at++] = v;
       }
     }
     return out;

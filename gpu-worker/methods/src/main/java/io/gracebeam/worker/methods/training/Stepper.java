@@ -8,8 +8,8 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.methods.model.Forward;
 import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.TrainingPass;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
@@ -19,13 +19,44 @@ import java.util.List;
 
 /**
  * One optimiser step. The loss kernels give gradients by logits and visual states in closed form;
- * the scalar (logits * dLogits).sum() + (states * dStates).sum() carries them into the engine's
- * backward pass. Micro-batches are run one after another, shorter examples first, so that little is
- * computed for padding.
+ * the head turns those of the logits into gradients by its inputs ({@link
+ * io.gracebeam.worker.methods.model.RowHead}), and the scalar (rows * dRows).sum() + (states *
+ * dStates).sum() carries them into the engine's backward pass. Micro-batches are run one after
+ * another, shorter examples first, so that little is computed for padding.
  */
 final class Stepper {
   /** Loss weights of the step, and its name for errors. */
   record Weights(double beta, double omega, String where) {}
+
+  /**
+   * What is computed at a time.
+   *
+   * @param examples of a micro-batch; below 1 all of the batch
+   * @param lossBytes of logits and their gradient; at least one row
+   * @param checkpoints whether decoder blocks are computed again in the backward pass
+   */
+  record Limits(int examples, long lossBytes, boolean checkpoints) {
+    private static final int DEFAULT_MB = 256;
+
+    static Limits of(Training t) {
+      return micro(t.getMicroBatchExamples())
+          .loss((long) (t.getLossMemoryMb() == 0 ? DEFAULT_MB : t.getLossMemoryMb()) << 20)
+          .checkpoints(t.getCheckpointBlocks());
+    }
+
+    /** Micro-batches of that size, and otherwise what holds where nothing is said. */
+    static Limits micro(int examples) {
+      return new Limits(examples, (long) DEFAULT_MB << 20, false);
+    }
+
+    Limits loss(long bytes) {
+      return new Limits(examples, bytes, checkpoints);
+    }
+
+    Limits checkpoints(boolean wanted) {
+      return new Limits(examples, lossBytes, wanted);
+    }
+  }
 
   private final EngineHandle engine;
   private final LlavaModel model;
@@ -52,7 +83,7 @@ final class Stepper {
   /** Writes the quantised weights, accumulates the gradients of a batch, and steps. */
   Losses.Total step(int[] batch, Training training, double rate, int number, Weights weights) {
     parameters.write();
-    Losses.Total total = accumulate(batch, training.getMicroBatchExamples(), weights);
+    Losses.Total total = accumulate(batch, Limits.of(training), weights);
     parameters.step(training, rate, number, weights.where() + " (examples " + names(batch) + ")");
     return total;
   }
@@ -61,13 +92,13 @@ final class Stepper {
   Losses.Total step(
       List<Example> batch, Training training, double rate, int number, Weights weights) {
     parameters.write();
-    Losses.Total total = accumulate(batch, training.getMicroBatchExamples(), weights);
+    Losses.Total total = accumulate(batch, Limits.of(training), weights);
     parameters.step(training, rate, number, weights.where());
     return total;
   }
 
   /** Accumulates the gradients of a batch in the engine; returns its losses. */
-  Losses.Total accumulate(int[] batch, int microBatch, Weights weights) {
+  Losses.Total accumulate(int[] batch, Limits limits, Weights weights) {
     List<Integer> good = new ArrayList<>();
     for (int i : batch) {
       if (maker.usable(i) && (signals == null || signals.get(i).error() == null)) {
@@ -83,20 +114,21 @@ final class Stepper {
     for (int i : good) {
       examples.add(maker.example(i, signals == null ? null : teacherOf(i, maker.item(i))));
     }
-    return accumulate(examples, microBatch, weights);
+    return accumulate(examples, limits, weights);
   }
 
   /** The same for examples at hand. */
-  Losses.Total accumulate(List<Example> batch, int microBatch, Weights weights) {
+  Losses.Total accumulate(List<Example> batch, Limits limits, Weights weights) {
     List<Example> sorted = new ArrayList<>(batch);
     sorted.sort(Comparator.comparingInt(e -> e.item().ids().length));
     Losses.Norms norms = losses.norms(sorted);
     Losses.Total total = new Losses.Total();
-    int micro = microBatch < 1 ? sorted.size() : microBatch;
+    int micro = limits.examples() < 1 ? sorted.size() : limits.examples();
     try (GradientCollector collector = engine.engine().newGradientCollector()) {
+      model.head().open(collector);
       for (int at = 0; at < sorted.size(); at += micro) {
         List<Example> part = sorted.subList(at, Math.min(sorted.size(), at + micro));
-        micro(collector, part, norms, weights, total);
+        micro(collector, part, norms, limits, weights, total);
       }
     }
     return total;
@@ -106,6 +138,7 @@ final class Stepper {
       GradientCollector collector,
       List<Example> part,
       Losses.Norms norms,
+      Limits limits,
       Weights weights,
       Losses.Total total) {
     List<Item> items = part.stream().map(Example::item).toList();
@@ -117,26 +150,26 @@ final class Stepper {
       NDArray pixels =
           BatchMaker.pixels(manager, part.stream().map(Example::pixels).toList(), model.config());
       int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
-      Forward f = model.forward(pixels, BatchMaker.ids(items, model.config()), rows);
-      float[] logits = f.logits().toFloatArray();
-      finite(logits, weights, items);
-      int vocab = model.config().vocab();
-      float[] d = losses.logits(logits, vocab, items, teacher, norms, weights.beta(), total);
-      NDArray seed = f.logits().mul(EngineArrays.of(manager, d, f.logits().getShape())).sum();
+      long[][] ids = BatchMaker.ids(items, model.config());
+      TrainingPass f =
+          limits.checkpoints()
+              ? model.checkpointedPass(pixels, ids, rows)
+              : model.trainingPass(pixels, ids, rows);
+      RowLosses tokens = losses.rows(items, teacher, model.config().vocab(), norms, weights.beta());
+      NDArray d = model.head().backward(f.rows(), limits.lossBytes(), tokens::apply);
+      tokens.addTo(total);
+      finite(new float[] {(float) (total.ce + total.gdkd)}, weights, items);
+      NDArray dStates = null;
       if (losses.relates()) {
         float[] states = f.visualStates().toFloatArray();
         finite(states, weights, items);
         int n = (int) f.visualStates().getShape().get(1);
         int width = (int) f.visualStates().getShape().get(2);
         float[] dv = losses.states(states, n, width, teacher, norms, weights.omega(), total);
-        seed =
-            seed.add(
-                f.visualStates()
-                    .mul(EngineArrays.of(manager, dv, f.visualStates().getShape()))
-                    .sum());
+        dStates = EngineArrays.of(manager, dv, f.visualStates().getShape());
       }
-      finite(new float[] {(float) (total.ce + total.gdkd + total.rcka)}, weights, items);
-      collector.backward(seed);
+      finite(new float[] {(float) total.rcka}, weights, items);
+      f.backward(collector, d, dStates);
     }
   }
 

@@ -34,9 +34,18 @@ public final class TrainBench implements AutoCloseable {
    * @param supervised of those, at the end
    */
   public record Shape(
-      String name, LlavaConfig config, int examples, int micro, int textTokens, int supervised) {}
+      String name, LlavaConfig config, int examples, int micro, int textTokens, int supervised) {
+    /** The same examples in so many micro-batches, of which there are at most as many. */
+    public Shape inMicroBatches(int count) {
+      if (count < 1 || examples % count != 0) {
+        throw GraceException.bug("%d examples in %d micro-batches", examples, count);
+      }
+      return new Shape(name, config, examples, examples / count, textTokens, supervised);
+    }
+  }
 
   private final LlavaModel model;
+  private final Parameters parameters;
   private final Stepper stepper;
   private final List<Example> batch = new ArrayList<>();
   private final Training training;
@@ -49,6 +58,12 @@ public final class TrainBench implements AutoCloseable {
    * @param distilled full GRACE loss, or cross-entropy alone
    */
   public TrainBench(EngineHandle engine, Shape shape, boolean quantized, boolean distilled) {
+    this(engine, shape, quantized, distilled, false);
+  }
+
+  /** The same, perhaps with {@code checkpoint_blocks}. */
+  public TrainBench(
+      EngineHandle engine, Shape shape, boolean quantized, boolean distilled, boolean checkpoints) {
     this.training =
         Training.newBuilder()
             .setSteps(1 << 20)
@@ -60,10 +75,11 @@ public final class TrainBench implements AutoCloseable {
             .setClipNorm(1)
             .setScaleRateFactor(10)
             .setTrainVision(true)
+            .setCheckpointBlocks(checkpoints)
             .build();
     this.model =
         LlavaModel.createForTraining(engine, shape.config(), Prepare.initial(shape.config(), 1));
-    Parameters parameters = new Parameters(StudentTrainer.trainable(model, true), model.masters());
+    this.parameters = new Parameters(StudentTrainer.trainable(model, true), model.masters());
     if (quantized) {
       parameters.quantize(model.quantizableWeights(), 4, GROUP, false);
     }
@@ -112,7 +128,7 @@ public final class TrainBench implements AutoCloseable {
     return new LlavaConfig(vision, text, IMAGE, vision.patches(), -2, true, BOS, 2, 0, true, false);
   }
 
-  private static Example example(Shape shape, int number, boolean distilled) {
+  static Example example(Shape shape, int number, boolean distilled) {
     LlavaConfig c = shape.config();
     int n = c.imageTokens();
     long key = Hash.key(2, "bench-" + number);
@@ -167,6 +183,17 @@ public final class TrainBench implements AutoCloseable {
   public double step() {
     return stepper.step(
             batch, training, 1e-4, ++steps, new Stepper.Weights(0.5, 1, "step " + steps))
+        .ce;
+  }
+
+  /** The gradients of a step, which add up, without the optimiser; its cross-entropy. */
+  public double accumulate() {
+    if (steps == 0) {
+      parameters.write();
+      steps++;
+    }
+    return stepper.accumulate(
+            batch, Stepper.Limits.of(training), new Stepper.Weights(0.5, 1, "gradients"))
         .ce;
   }
 

@@ -171,8 +171,9 @@ class TeacherCacheErrorTest {
       int n = (int) f.visualStates().getShape().get(1);
       int width = (int) f.visualStates().getShape().get(2);
       logits = f.logits().toFloatArray();
-      dLogits =
-          losses.logits(logits.clone(), student.config().vocab(), items, teacher, norms, 1, total);
+      RowLosses tokens = losses.rows(items, teacher, student.config().vocab(), norms, 1);
+      dLogits = tokens.apply(logits.clone());
+      tokens.addTo(total);
       dStates = losses.states(f.visualStates().toFloatArray(), n, width, teacher, norms, 1, total);
       collector.backward(
           f.logits()
@@ -227,7 +228,9 @@ class TeacherCacheErrorTest {
     Losses.Total trained =
         new Stepper(TinyWorld.ENGINE, student, maker, losses, full, parameters)
             .accumulate(
-                EXAMPLES.stream().mapToInt(i -> i).toArray(), 8, new Stepper.Weights(1, 1, "t"));
+                EXAMPLES.stream().mapToInt(i -> i).toArray(),
+                Stepper.Limits.micro(8),
+                new Stepper.Weights(1, 1, "t"));
     parameters.gradients();
     Losses.Total own = step(variant("dkd", true), online, onlineShape).total();
     assertThat(trained.gdkd).isCloseTo(own.gdkd, within(1e-9));

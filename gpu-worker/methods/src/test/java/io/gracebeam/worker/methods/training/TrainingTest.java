@@ -275,7 +275,7 @@ class TrainingTest {
       int[] batch = {1, 5, 9, 13};
       Stepper.Weights weights = new Stepper.Weights(0.5, 1, "test");
       p.write();
-      s.accumulate(batch, 2, weights);
+      s.accumulate(batch, Stepper.Limits.micro(2), weights);
       p.gradients();
       String norm = "language_model.model.norm.weight";
       String q = m.quantizableWeights().get(0);
@@ -300,7 +300,7 @@ class TrainingTest {
       LogScaleQuantizer.quantize(w, theta, 16, 16, spec, codes);
       float[] scales = LogScaleQuantizer.scales(theta);
       p.write();
-      s.accumulate(batch, 2, weights);
+      s.accumulate(batch, Stepper.Limits.micro(2), weights);
       float[] dWhat = m.parameters().get(q).getGradient().toFloatArray();
       for (int g = 0; g < theta.length; g++) {
         double sum = 0;
@@ -328,7 +328,7 @@ class TrainingTest {
       w[i] += (float) (h * direction[i]);
     }
     p.write();
-    Losses.Total t = s.accumulate(batch, 4, weights);
+    Losses.Total t = s.accumulate(batch, Stepper.Limits.micro(4), weights);
     p.gradients();
     System.arraycopy(keep, 0, w, 0, w.length);
     return t.ce + weights.beta() * t.gdkd + weights.omega() * t.rcka;

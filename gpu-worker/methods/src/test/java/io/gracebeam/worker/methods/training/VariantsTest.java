@@ -325,7 +325,7 @@ class VariantsTest {
       Losses losses = new Losses(TinyWorld.variant(3, 16), TinyWorld.grace(), reader.shape());
       Stepper stepper = new Stepper(TinyWorld.ENGINE, m, maker, losses, reader, p);
       p.write();
-      stepper.accumulate(BATCH, 4, new Stepper.Weights(0.5, 1, "test"));
+      stepper.accumulate(BATCH, Stepper.Limits.micro(4), new Stepper.Weights(0.5, 1, "test"));
       p.gradients();
       Map<String, float[]> dW = new HashMap<>();
       Map<String, float[]> dTheta = new HashMap<>();
@@ -426,7 +426,9 @@ class VariantsTest {
               items.stream().map(Item::rows).toArray(int[][]::new));
       int n = (int) f.visualStates().getShape().get(1);
       int width = (int) f.visualStates().getShape().get(2);
-      losses.logits(f.logits().toFloatArray(), m.config().vocab(), items, teacher, norms, 0.5, t);
+      RowLosses rows = losses.rows(items, teacher, m.config().vocab(), norms, 0.5);
+      rows.apply(f.logits().toFloatArray());
+      rows.addTo(t);
       losses.states(f.visualStates().toFloatArray(), n, width, teacher, norms, 1, t);
     }
     return t.ce + 0.5 * t.gdkd + t.rcka;

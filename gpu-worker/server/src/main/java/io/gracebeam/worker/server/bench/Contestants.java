@@ -53,6 +53,16 @@ final class Contestants {
     return builder.start();
   }
 
+  /** The same with an allocator that returns each larger block at once, to measure memory. */
+  static Process startReturning(List<String> command) throws IOException {
+    ProcessBuilder builder =
+        new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT);
+    LibTorchEngine.settings().forEach(builder.environment()::putIfAbsent);
+    builder.environment().put("MALLOC_MMAP_THRESHOLD_", "65536");
+    builder.environment().put("MALLOC_TRIM_THRESHOLD_", "0");
+    return builder.start();
+  }
+
   /**
    * Starts another project's program: without the allocator's settings that {@code grace} makes.
    */

@@ -1,0 +1,47 @@
+package io.gracebeam.worker.server.bench;
+
+import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.engine.Engines;
+import io.gracebeam.worker.methods.training.TrainBench;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/**
+ * Gradients of all examples at once, with or without block checkpoints: prints their seconds and
+ * the peak of resident memory above what was resident before. Wants an allocator that returns
+ * memory.
+ */
+final class CheckpointContestant {
+  private static final Path STATUS = Path.of("/proc/self/status");
+
+  private CheckpointContestant() {}
+
+  /** Arguments: engine, compute type, threads, shape, whether there are checkpoints. */
+  public static void main(String[] args) throws IOException {
+    EngineHandle engine =
+        Engines.open(
+            EngineSettings.newBuilder()
+                .setName(args[0])
+                .setCompute(args[1])
+                .setThreads(Integer.parseInt(args[2]))
+                .build());
+    TrainBench.Shape shape = TrainContestant.shape(args[3]).inMicroBatches(1);
+    try (TrainBench bench =
+        new TrainBench(engine, shape, true, true, Boolean.parseBoolean(args[4]))) {
+      bench.accumulate(); // the leaves' gradients are made
+      bench.accumulate();
+      System.gc();
+      Files.writeString(Path.of("/proc/self/clear_refs"), "5"); // VmHWM starts again at VmRSS
+      long before = DecodeMemory.kibibytes(STATUS, "VmRSS");
+      long start = System.nanoTime();
+      double loss = bench.accumulate();
+      double seconds = (System.nanoTime() - start) / 1e9;
+      long peak = DecodeMemory.kibibytes(STATUS, "VmHWM");
+      System.out.println("engine " + engine.description() + ", loss " + loss);
+      System.out.println("seconds " + seconds);
+      System.out.println("peakBytes " + (peak - before) * 1024);
+    }
+  }
+}
