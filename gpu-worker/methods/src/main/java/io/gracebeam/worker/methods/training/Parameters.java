@@ -130,8 +130,8 @@ final class Parameters {
           s.array.intern(
               EngineArrays.of(
                   s.array.getManager(), values, s.array.getShape(), s.array.getDataType()));
-          s.array.setRequiresGradient(true);
         }
+        s.array.setRequiresGradient(true);
         clear(s.array);
       }
     }
