@@ -78,7 +78,7 @@ final class LossCommand {
         new BenchTable(
             "loss",
             Map.of(
-                "rows", sizes[0],
+                "logitRows", sizes[0],
                 "vocab", sizes[1],
                 "width", sizes[2],
                 "memoryMb", sizes[3],
