@@ -262,6 +262,13 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE __m512i gk_dot(__m512i sum, __m512i codes, cons
   return sum;
 }
 
+/* The sum of both tiles' and both halves' sums, the second half's divided by 2^shift. */
+GK_TARGET(GK_VNNI_ISA) GK_INLINE __m512i gk_added(__m512i sums[2][2], const int shift) {
+  const __m512i first = _mm512_add_epi32(sums[0][0], sums[0][1]);
+  const __m512i second = _mm512_add_epi32(sums[1][0], sums[1][1]);
+  return _mm512_add_epi32(first, shift > 0 ? _mm512_srai_epi32(second, (unsigned)shift) : second);
+}
+
 /* Sixteen rows by M inputs. */
 GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t block, int32_t from, const int M, const int wide,
                                                    const int bytes) {
@@ -275,38 +282,53 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
   const int32_t runs = w->runs;
   const int32_t steps = w->run_steps;
   const int32_t tile = bytes ? 128 : 64;
-  const __m512i mask = _mm512_set1_epi8(15);
+  const __m512i low_half = _mm512_set1_epi8(15);
+  const __m512i high_half = _mm512_set1_epi8((char)0xf0);
   __m512 sums[GK_TOGETHER];
   GK_EACH(i, M) {
     sums[i] = _mm512_setzero_ps();
   }
+  /*
+   * Few inputs have sums of their own for each half of a tile and for even and odd tiles: a product takes as long as several can begin,
+   * and one chain of sums would wait for each.
+   */
+  const int halves = M <= 4 ? 2 : 1;
+  const int tiles = M <= 2 ? 2 : 1;
   for (int32_t run = 0; run < runs; run++) {
-    /* Few inputs have two chains for each plane: one would wait for the multiplier. */
-    __m512i high[GK_TOGETHER][2];
-    __m512i low[GK_TOGETHER][2];
+    __m512i high[GK_TOGETHER][2][2];
+    __m512i low[GK_TOGETHER][2][2];
     GK_EACH(i, M) {
-      high[i][0] = high[i][1] = low[i][1] = _mm512_setzero_si512();
-      low[i][0] = _mm512_set1_epi32(centre[(int64_t)i * runs + run]);
-    }
-    for (int32_t s = 0; s < steps; s++, codes += tile, x += GK_STEP) {
-      _mm_prefetch((const char *)codes + GK_AHEAD, _MM_HINT_T1);
-      __m512i first = _mm512_load_si512(codes);
-      __m512i second;
-      if (bytes) {
-        _mm_prefetch((const char *)codes + GK_AHEAD + 64, _MM_HINT_T1);
-        second = _mm512_load_si512(codes + 64);
-      } else {
-        second = _mm512_and_si512(_mm512_srli_epi16(first, 4), mask);
-        first = _mm512_and_si512(first, mask);
+      GK_EACH(k, 4) {
+        high[i][k / 2][k % 2] = low[i][k / 2][k % 2] = _mm512_setzero_si512();
       }
-      const int other = M <= 4;
-      GK_EACH(i, M) {
-        const int8_t *high_x = x + i * row;
-        const int8_t *low_x = high_x + row / 2;
-        high[i][0] = gk_dot(high[i][0], first, high_x);
-        low[i][0] = gk_dot(low[i][0], first, low_x);
-        high[i][other] = gk_dot(high[i][other], second, high_x + 4);
-        low[i][other] = gk_dot(low[i][other], second, low_x + 4);
+      low[i][0][0] = _mm512_set1_epi32(centre[(int64_t)i * runs + run]);
+    }
+    for (int32_t s = 0; s < steps; s += tiles) {
+      GK_EACH(t, tiles) {
+        if (t > 0 && s + t == steps) {
+          break;
+        }
+        _mm_prefetch((const char *)codes + GK_AHEAD, _MM_HINT_T1);
+        __m512i first = _mm512_load_si512(codes);
+        __m512i second;
+        if (bytes) {
+          _mm_prefetch((const char *)codes + GK_AHEAD + 64, _MM_HINT_T1);
+          second = _mm512_load_si512(codes + 64);
+        } else {
+          /* Where the second half has sums of its own, its codes stay in place, worth 16 times as much. */
+          second = halves == 2 ? _mm512_and_si512(first, high_half) : _mm512_and_si512(_mm512_srli_epi16(first, 4), low_half);
+          first = _mm512_and_si512(first, low_half);
+        }
+        GK_EACH(i, M) {
+          const int8_t *high_x = x + i * row;
+          const int8_t *low_x = high_x + row / 2;
+          high[i][0][t] = gk_dot(high[i][0][t], first, high_x);
+          low[i][0][t] = gk_dot(low[i][0][t], first, low_x);
+          high[i][halves - 1][t] = gk_dot(high[i][halves - 1][t], second, high_x + 4);
+          low[i][halves - 1][t] = gk_dot(low[i][halves - 1][t], second, low_x + 4);
+        }
+        codes += tile;
+        x += GK_STEP;
       }
     }
     __m512 scale;
@@ -318,8 +340,8 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
       scales += 32;
     }
     GK_EACH(i, M) {
-      const __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(_mm512_add_epi32(high[i][0], high[i][1]), 8),
-                                           _mm512_add_epi32(low[i][0], low[i][1]));
+      const int shift = halves == 2 && !bytes ? 4 : 0;
+      const __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(gk_added(high[i], shift), 8), gk_added(low[i], shift));
       const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[(int64_t)i * runs + run]));
       sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, sums[i]);
     }

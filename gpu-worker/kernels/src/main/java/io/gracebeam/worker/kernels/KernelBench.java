@@ -10,6 +10,7 @@ import java.util.Random;
 /** Times the native kernels on random weights, for {@code grace bench}. */
 public final class KernelBench implements AutoCloseable {
   private static final long ALIGN = 64;
+  private static final int PATCHES = 16;
 
   /**
    * Bits of the parts of a decoder.
@@ -17,8 +18,9 @@ public final class KernelBench implements AutoCloseable {
    * @param bits of the layers' weights
    * @param headBits of the head
    * @param kvBits of the caches
+   * @param towerBits of the linears of vision tower and projector
    */
-  public record Layout(String name, int bits, int headBits, int kvBits) {}
+  public record Layout(String name, int bits, int headBits, int kvBits, int towerBits) {}
 
   private final NativeLibrary library = NativeLibrary.load();
   private final NativeKernels kernels;
@@ -99,6 +101,36 @@ public final class KernelBench implements AutoCloseable {
     }
     Matrix head = random(layout.headBits(), shape.vocab(), shape.width(), group, 7);
     return kernels.decoder(new DecoderWeights(shape, layers, ones(shape.width()), head));
+  }
+
+  /**
+   * Random weights of a model beside its decoder; they stay in memory until the arena is closed.
+   *
+   * @param linears [rows, cols] of vision tower and projector
+   * @param rest bytes of all that is no linear, the table of embeddings say
+   * @return bytes
+   */
+  public long beside(List<RandomWeight> linears, long rest, Arena arena) {
+    long bytes = rest;
+    if (rest > 0) {
+      library.reserve(rest, arena).fill((byte) 1);
+    }
+    for (RandomWeight w : linears) {
+      MemorySegment weight = kernels.pack(w, arena);
+      multiply(weight, w);
+      bytes += weight.byteSize();
+    }
+    return bytes;
+  }
+
+  /** A product of a few rows, as of patches of a photo. */
+  private void multiply(MemorySegment weight, RandomWeight w) {
+    try (Arena passing = Arena.ofConfined()) {
+      MemorySegment x = passing.allocate(ValueLayout.JAVA_FLOAT, (long) PATCHES * w.cols());
+      MemorySegment y = passing.allocate(ValueLayout.JAVA_FLOAT, (long) PATCHES * w.rows());
+      MemorySegment space = passing.allocate(library.scratchBytes(weight, PATCHES), ALIGN);
+      kernels.multiply(weight, x, PATCHES, y, space);
+    }
   }
 
   private static Matrix random(int bits, int rows, int cols, int group, int seed) {

@@ -110,43 +110,61 @@ public final class NativeKernels implements Kernels, AutoCloseable {
 
   /** The weight in tiles, in memory of the arena. */
   MemorySegment pack(Matrix matrix, Arena arena) {
+    return pack(matrix, reserve(bytes(matrix), arena));
+  }
+
+  /** Bytes of the weight in tiles. */
+  long bytes(Matrix matrix) {
+    return switch (matrix) {
+      case Bf16Weight w -> bytes(w, Short.SIZE, w.cols(), false);
+      case FloatWeight w -> bytes(w, Float.SIZE, w.cols(), false);
+      case RandomWeight w -> bytes(w, w.bits(), w.group(), false);
+      case PackedWeight w -> bytes(w, w.bits(), w.groupSize(), wide(w.scales()));
+    };
+  }
+
+  private long bytes(Matrix m, int bits, int group, boolean wide) {
+    return library.weightBytes(bits, m.rows(), m.cols(), group, wide);
+  }
+
+  /** Memory in huge pages, where the system has them; the arena gives it back. */
+  MemorySegment reserve(long bytes, Arena arena) {
+    return library.reserve(bytes, arena);
+  }
+
+  /** The weight in tiles, in memory of the right length. */
+  MemorySegment pack(Matrix matrix, MemorySegment out) {
     try (Arena source = Arena.ofConfined()) {
-      return switch (matrix) {
+      switch (matrix) {
         case Bf16Weight w ->
-            dense(w, source.allocateFrom(ValueLayout.JAVA_SHORT, w.values()), Short.SIZE, arena);
+            library.packDense(
+                source.allocateFrom(ValueLayout.JAVA_SHORT, w.values()),
+                Short.SIZE,
+                w.rows(),
+                w.cols(),
+                out);
         case FloatWeight w ->
-            dense(w, source.allocateFrom(ValueLayout.JAVA_FLOAT, w.values()), Float.SIZE, arena);
-        case RandomWeight w -> {
-          MemorySegment out = tiles(w, w.bits(), w.group(), false, arena);
-          library.random(w.bits(), w.rows(), w.cols(), w.group(), w.seed(), out);
-          yield out;
-        }
-        case PackedWeight w -> {
-          boolean wide = wide(w.scales());
-          MemorySegment out = tiles(w, w.bits(), w.groupSize(), wide, arena);
-          library.pack(
-              source.allocateFrom(ValueLayout.JAVA_INT, w.words()),
-              source.allocateFrom(ValueLayout.JAVA_FLOAT, w.scales()),
-              w.bits(),
-              w.rows(),
-              w.cols(),
-              w.groupSize(),
-              wide,
-              out);
-          yield out;
-        }
-      };
+            library.packDense(
+                source.allocateFrom(ValueLayout.JAVA_FLOAT, w.values()),
+                Float.SIZE,
+                w.rows(),
+                w.cols(),
+                out);
+        case RandomWeight w ->
+            library.random(w.bits(), w.rows(), w.cols(), w.group(), w.seed(), out);
+        case PackedWeight w ->
+            library.pack(
+                source.allocateFrom(ValueLayout.JAVA_INT, w.words()),
+                source.allocateFrom(ValueLayout.JAVA_FLOAT, w.scales()),
+                w.bits(),
+                w.rows(),
+                w.cols(),
+                w.groupSize(),
+                wide(w.scales()),
+                out);
+      }
     }
-  }
-
-  private MemorySegment dense(Matrix m, MemorySegment values, int bits, Arena arena) {
-    MemorySegment out = tiles(m, bits, m.cols(), false, arena);
-    library.packDense(values, bits, m.rows(), m.cols(), out);
     return out;
-  }
-
-  private MemorySegment tiles(Matrix m, int bits, int group, boolean wide, Arena arena) {
-    return library.reserve(library.weightBytes(bits, m.rows(), m.cols(), group, wide), arena);
   }
 
   /**

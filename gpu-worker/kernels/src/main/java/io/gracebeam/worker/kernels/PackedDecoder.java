@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -16,6 +17,7 @@ import java.util.List;
 public final class PackedDecoder implements AutoCloseable {
   private static final String WHERE = "PackedDecoder";
   private static final int FEW = 16;
+  private static final long ALIGN = 64;
 
   /**
    * What a session has room for.
@@ -57,21 +59,39 @@ public final class PackedDecoder implements AutoCloseable {
     this.kernels = kernels;
     this.shape = weights.shape();
     try {
+      SegmentAllocator memory = memory(weights);
       for (DecoderWeights.Layer l : weights.layers()) {
         vector(l.norm());
-        tensors.add(kernels.pack(l.qkv(), arena));
+        matrix(l.qkv(), memory);
         vector(l.bias());
-        tensors.add(kernels.pack(l.out(), arena));
+        matrix(l.out(), memory);
         vector(l.mlpNorm());
-        tensors.add(kernels.pack(l.gateUp(), arena));
-        tensors.add(kernels.pack(l.down(), arena));
+        matrix(l.gateUp(), memory);
+        matrix(l.down(), memory);
       }
       vector(weights.norm());
-      tensors.add(kernels.pack(weights.head(), arena));
+      matrix(weights.head(), memory);
     } catch (RuntimeException | OutOfMemoryError e) {
       arena.close();
       throw e;
     }
+  }
+
+  /**
+   * One piece for all matrices: pieces of a few megabytes would lie in small pages at their ends.
+   */
+  private SegmentAllocator memory(DecoderWeights weights) {
+    long bytes = kernels.bytes(weights.head());
+    for (DecoderWeights.Layer l : weights.layers()) {
+      for (Matrix m : List.of(l.qkv(), l.out(), l.gateUp(), l.down())) {
+        bytes += kernels.bytes(m);
+      }
+    }
+    return SegmentAllocator.slicingAllocator(kernels.reserve(bytes, arena));
+  }
+
+  private void matrix(Matrix m, SegmentAllocator memory) {
+    tensors.add(kernels.pack(m, memory.allocate(kernels.bytes(m), ALIGN)));
   }
 
   private void vector(float[] v) {

@@ -24,7 +24,7 @@ public final class MemoryPlan implements MemoryPlanner {
    *
    * @param kv bits of cached keys and values
    */
-  record Layout(String name, int decoder, int head, int vision, int projector, int kv) {}
+  public record Layout(String name, int decoder, int head, int vision, int projector, int kv) {}
 
   /** For the service loader. */
   public MemoryPlan() {}
@@ -78,7 +78,7 @@ public final class MemoryPlan implements MemoryPlanner {
    * @param size of groups; -1 for one scale per row
    * @param threads of the kernels
    */
-  static Row row(
+  public static Row row(
       ModelSizes sizes, Layout layout, int size, PackedDecoder.Limits limits, int threads) {
     try {
       DecoderBytes.Form layers = form(sizes, layout.decoder(), size);

@@ -25,7 +25,7 @@ import java.util.Optional;
  *     and the table of embeddings where it is not the head
  * @param numberBits of a number that is not quantised: 16 or 32
  */
-record ModelSizes(
+public record ModelSizes(
     DecoderShape decoder,
     boolean tied,
     List<Linear> vision,
@@ -34,10 +34,10 @@ record ModelSizes(
     int numberBits) {
 
   /** Weights [rows, cols], {@code count} of them. */
-  record Linear(int count, int rows, int cols) {}
+  public record Linear(int count, int rows, int cols) {}
 
   /** Names that {@link #named} knows. */
-  static final List<String> NAMES = List.of("llava-1.5-7b", "qwen2-vl-2b");
+  public static final List<String> NAMES = List.of("llava-1.5-7b", "qwen2-vl-2b");
 
   /**
    * Sizes by config.json.
@@ -103,12 +103,28 @@ record ModelSizes(
    *
    * @throws GraceException user, for another name
    */
-  static ModelSizes named(String name) {
+  public static ModelSizes named(String name) {
     return switch (name) {
       case "llava-1.5-7b" -> llava7b();
       case "qwen2-vl-2b" -> qwen2b();
       default -> throw GraceException.user("--shape is '%s'; allowed: %s", name, NAMES);
     };
+  }
+
+  /** The same model with fewer layers of the decoder; all, if it has no more than that. */
+  public ModelSizes layers(int most) {
+    DecoderShape d = decoder;
+    DecoderShape first =
+        new DecoderShape(
+            Math.min(most, d.layers()),
+            d.width(),
+            d.heads(),
+            d.kvHeads(),
+            d.headDim(),
+            d.mlp(),
+            d.vocab(),
+            d.eps());
+    return new ModelSizes(first, tied, vision, projector, rest, numberBits);
   }
 
   private static ModelSizes llava7b() {

@@ -3,6 +3,7 @@ package io.gracebeam.worker.server.bench;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.KernelBench;
+import io.gracebeam.worker.methods.export.ModelSizes;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -26,19 +27,25 @@ final class DecodeCommand {
   private static final String AUTO = "auto";
   private static final String NOT_SET_UP =
       "llama.cpp: not measured; conformance/setup-peers makes its environment";
+  private static final String CONTENTS =
+      "times: the decoder and its head; memory of our layouts: the whole model, with vision tower, projector and table of embeddings (16 bit, unless it is the head) resident, and the JVM where it is not said otherwise; memory of llama.cpp: decoder and head alone";
   private static final List<KernelBench.Layout> LAYOUTS =
       List.of(
-          new KernelBench.Layout(BASE, 16, 16, 16),
-          new KernelBench.Layout("int4", 4, 16, 16),
-          new KernelBench.Layout("int4-head8", 4, 8, 16),
-          new KernelBench.Layout("int4-head4", 4, 4, 16),
-          new KernelBench.Layout("int4-head8-kv8", 4, 8, 8));
+          new KernelBench.Layout(BASE, 16, 16, 16, 16),
+          new KernelBench.Layout("int4", 4, 16, 16, 16),
+          new KernelBench.Layout("int4-head8", 4, 8, 16, 16),
+          new KernelBench.Layout("int4-head4", 4, 4, 16, 16),
+          new KernelBench.Layout("int4-head8-vision8", 4, 8, 16, 8),
+          new KernelBench.Layout("int4-all8", 4, 8, 8, 8),
+          new KernelBench.Layout("int4-head4-rest8", 4, 4, 8, 8));
 
   /** A contestant: one of our layouts, or a peer. */
-  private record Entry(String name, int bits, int headBits, boolean peer, DecodeRunner runner) {}
+  private record Entry(
+      String name, int bits, int headBits, boolean peer, long bytes, DecodeRunner runner) {}
 
   private final String shapeName;
   private final String layers;
+  private final ModelSizes sizes;
   private final DecoderShape shape;
   private final int prompt;
   private final int tokens;
@@ -53,11 +60,9 @@ final class DecodeCommand {
   private DecodeCommand(BenchOptions options) {
     shapeName = options.text("--shape");
     layers = options.text("--layers");
-    DecoderShape whole = DecodeContestant.shape(shapeName, Integer.MAX_VALUE);
-    shape =
-        layers.equals(ALL_LAYERS)
-            ? whole
-            : DecodeContestant.shape(shapeName, options.positive("--layers"));
+    ModelSizes whole = DecodeContestant.sizes(shapeName, Integer.MAX_VALUE);
+    sizes = layers.equals(ALL_LAYERS) ? whole : whole.layers(options.positive("--layers"));
+    shape = sizes.decoder();
     prompt = options.positive("--prompt");
     tokens = options.positive("--tokens");
     rounds = options.positive("--rounds");
@@ -102,7 +107,7 @@ final class DecodeCommand {
   private BenchTable measure() throws IOException, InterruptedException {
     try (DecodePeers peers = new DecodePeers(shape)) {
       enter(peers);
-      if (together && DecodeMemory.fits(entries.values().stream().map(this::bytes).toList())) {
+      if (together && DecodeMemory.fits(entries.values().stream().map(Entry::bytes).toList())) {
         together();
       } else {
         notes.add("each contestant began anew for each turn, alone in memory");
@@ -123,7 +128,9 @@ final class DecodeCommand {
     }
     for (KernelBench.Layout l : layouts) {
       DecodeRunner runner = new DecodeRunner(l.name(), () -> Contestants.start(command(l)));
-      entries.put(l.name(), new Entry(l.name(), l.bits(), l.headBits(), false, runner));
+      entries.put(
+          l.name(),
+          new Entry(l.name(), l.bits(), l.headBits(), false, DecodeMemory.bytes(sizes, l), runner));
       Optional<DecodePeers.Peer> like =
           DecodePeers.like(l.bits(), l.headBits()).filter(left::remove);
       if (like.isPresent()) {
@@ -137,20 +144,17 @@ final class DecodeCommand {
 
   private void enter(DecodePeers peers, DecodePeers.Peer p)
       throws IOException, InterruptedException {
-    if (!DecodeMemory.fits(List.of(DecodeMemory.bytes(shape, p.bits(), p.headBits())))) {
+    long bytes = DecodeMemory.bytes(shape, p.bits(), p.headBits());
+    if (!DecodeMemory.fits(List.of(bytes))) {
       notes.add(p.name() + ": left out: its weights exceed the memory");
       return;
     }
     try {
       DecodeRunner runner = peers.runner(p, threads, prompt, tokens);
-      entries.put(p.name(), new Entry(p.name(), p.bits(), p.headBits(), true, runner));
+      entries.put(p.name(), new Entry(p.name(), p.bits(), p.headBits(), true, bytes, runner));
     } catch (GraceException e) {
       leaveOut(p.name(), e);
     }
-  }
-
-  private long bytes(Entry e) {
-    return DecodeMemory.bytes(shape, e.bits, e.headBits);
   }
 
   /** All processes stay; they take turns. */
@@ -231,6 +235,16 @@ final class DecodeCommand {
       DecodeReport report = new DecodeReport(table, prompt, tokens, read);
       for (Entry e : entries.values()) {
         report.add(e.name, e.runner.figures(), rivals(e));
+        if (e.runner.whole().isPresent()) {
+          report.whole(
+              e.name,
+              e.runner.figures(),
+              e.runner.whole().get(),
+              BASE,
+              e.name.equals(BASE) ? Optional.empty() : base());
+        } else {
+          report.resident(e.name, e.runner.figures(), rivals(e));
+        }
       }
     }
     entries.values().stream()
@@ -239,7 +253,13 @@ final class DecodeCommand {
         .distinct()
         .forEach(table::note);
     notes.forEach(table::note);
+    table.note(CONTENTS);
     return table;
+  }
+
+  private Optional<DecodeReport.Holding> base() {
+    return Optional.ofNullable(entries.get(BASE))
+        .flatMap(e -> e.runner.whole().map(w -> new DecodeReport.Holding(e.runner.figures(), w)));
   }
 
   /** Ours: our 16 bit, and the peer of as many bits. Peers: the peer's 16 bit. */
@@ -304,6 +324,7 @@ final class DecodeCommand {
         Integer.toString(l.bits()),
         Integer.toString(l.headBits()),
         Integer.toString(l.kvBits()),
+        Integer.toString(l.towerBits()),
         Integer.toString(threads),
         Integer.toString(prompt),
         Integer.toString(tokens),

@@ -4,41 +4,63 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.KernelBench;
 import io.gracebeam.worker.kernels.PackedDecoder;
+import io.gracebeam.worker.kernels.RandomWeight;
+import io.gracebeam.worker.methods.export.MemoryPlan;
+import io.gracebeam.worker.methods.export.ModelSizes;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.lang.foreign.Arena;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 
 /**
  * One layout's turn in a process of its own, so that its memory can be told: for each line on
- * standard input it fills the cache with a prompt and decodes, and prints the seconds of both.
+ * standard input it fills the cache with a prompt and decodes, and prints the seconds of both. The
+ * process holds the whole model: the decoder's weights, and beside them those of vision tower and
+ * projector (each is multiplied once, before the first turn) and the table of embeddings, unless
+ * that is the head.
  */
 final class DecodeContestant {
   private static final int CHUNK = 256;
+  private static final String STUDENT = "student";
 
   private DecodeContestant() {}
 
   /**
-   * Arguments: shape, bits, bits of the head and of the cache, threads, prompt, new tokens, layers.
+   * Arguments: shape, bits, bits of the head, the cache and the tower, threads, prompt, new tokens,
+   * layers.
    */
   public static void main(String[] args) throws IOException {
-    DecoderShape shape = shape(args[0], Integer.parseInt(args[7]));
+    long process = memory("VmRSS");
+    ModelSizes sizes = sizes(args[0], Integer.parseInt(args[8]));
+    DecoderShape shape = sizes.decoder();
     KernelBench.Layout layout =
         new KernelBench.Layout(
-            "", Integer.parseInt(args[1]), Integer.parseInt(args[2]), Integer.parseInt(args[3]));
-    int prompt = Integer.parseInt(args[5]);
-    int tokens = Integer.parseInt(args[6]);
+            "",
+            Integer.parseInt(args[1]),
+            Integer.parseInt(args[2]),
+            Integer.parseInt(args[3]),
+            Integer.parseInt(args[4]));
+    int threads = Integer.parseInt(args[5]);
+    int prompt = Integer.parseInt(args[6]);
+    int tokens = Integer.parseInt(args[7]);
     int chunk = Math.min(CHUNK, prompt);
     PackedDecoder.Limits limits =
         new PackedDecoder.Limits(1, prompt + tokens, chunk, layout.kvBits());
     int group = shape.mlp() % 128 == 0 ? 128 : 32;
-    try (KernelBench bench = new KernelBench(Integer.parseInt(args[4]));
+    long planned = planned(sizes, layout, group, limits, threads);
+    try (KernelBench bench = new KernelBench(threads);
+        Arena arena = Arena.ofShared();
         PackedDecoder decoder = bench.decoder(shape, layout, group);
         PackedDecoder.Session session = decoder.open(limits);
         BufferedReader in =
             new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
+      long beside = bench.beside(linears(sizes, layout, group), sizes.rest() * 2, arena);
+      System.out.printf("whole %d %d %d%n", beside, process, planned);
       System.out.printf("bytes %d %d%n", decoder.weightBytes(), session.bytes());
       System.out.flush();
       while (in.readLine() != null) {
@@ -61,6 +83,35 @@ final class DecodeContestant {
         System.out.flush();
       }
     }
+  }
+
+  /** What {@code grace plan} tells of the layout: bytes of weights, cache and scratch space. */
+  static long planned(
+      ModelSizes sizes,
+      KernelBench.Layout layout,
+      int group,
+      PackedDecoder.Limits limits,
+      int threads) {
+    int tower = layout.towerBits();
+    MemoryPlan.Layout same =
+        new MemoryPlan.Layout(
+            layout.name(), layout.bits(), layout.headBits(), tower, tower, layout.kvBits());
+    return MemoryPlan.row(sizes, same, group, limits, threads).peak();
+  }
+
+  /** Linears of vision tower and projector. */
+  static List<RandomWeight> linears(ModelSizes sizes, KernelBench.Layout layout, int group) {
+    List<RandomWeight> out = new ArrayList<>();
+    for (List<ModelSizes.Linear> part : List.of(sizes.vision(), sizes.projector())) {
+      boolean grouped = part.stream().allMatch(l -> l.cols() % group == 0);
+      for (ModelSizes.Linear l : part) {
+        int shared = grouped && layout.towerBits() < 16 ? group : l.cols();
+        for (int i = 0; i < l.count(); i++) {
+          out.add(new RandomWeight(layout.towerBits(), l.rows(), l.cols(), shared, out.size()));
+        }
+      }
+    }
+    return out;
   }
 
   private static float[] rows(PackedDecoder.Session session, int at, int n) {
@@ -90,20 +141,20 @@ final class DecodeContestant {
   }
 
   /**
-   * True sizes of published models' decoders.
+   * True sizes of published models; of the small student only the decoder.
    *
-   * @param layers of which the first are taken, all if it has fewer
+   * @param layers of the decoder, of which the first are taken, all if it has fewer
    */
-  static DecoderShape shape(String name, int layers) {
-    return switch (name) {
-      case "llava-1.5-7b" ->
-          new DecoderShape(Math.min(layers, 32), 4096, 32, 32, 128, 11008, 32064, 1e-5f);
-      case "qwen2-vl-2b" ->
-          new DecoderShape(Math.min(layers, 28), 1536, 12, 2, 128, 8960, 151936, 1e-6f);
-      case "student" -> new DecoderShape(Math.min(layers, 3), 128, 4, 4, 32, 352, 128, 1e-5f);
-      default ->
-          throw GraceException.user(
-              "--shape is '%s'; allowed: llava-1.5-7b, qwen2-vl-2b, student", name);
-    };
+  static ModelSizes sizes(String name, int layers) {
+    if (ModelSizes.NAMES.contains(name)) {
+      return ModelSizes.named(name).layers(layers);
+    }
+    if (!name.equals(STUDENT)) {
+      throw GraceException.user(
+          "--shape is '%s'; allowed: %s",
+          name, String.join(", ", ModelSizes.NAMES) + ", " + STUDENT);
+    }
+    DecoderShape small = new DecoderShape(3, 128, 4, 4, 32, 352, 128, 1e-5f);
+    return new ModelSizes(small, true, List.of(), List.of(), 0, 16).layers(layers);
   }
 }

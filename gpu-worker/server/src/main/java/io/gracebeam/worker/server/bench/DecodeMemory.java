@@ -2,10 +2,13 @@ package io.gracebeam.worker.server.bench;
 
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.kernels.DecoderShape;
+import io.gracebeam.worker.kernels.KernelBench;
+import io.gracebeam.worker.methods.export.ModelSizes;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** Estimates whether contestants fit the memory together. */
 final class DecodeMemory {
@@ -24,6 +27,15 @@ final class DecodeMemory {
         s.layers() * (double) layer * bytes(bits)
             + (double) s.vocab() * s.width() * bytes(headBits);
     return (long) weights + PROCESS;
+  }
+
+  /** Bytes of one of our processes, which holds the whole model. */
+  static long bytes(ModelSizes s, KernelBench.Layout layout) {
+    double tower =
+        Stream.concat(s.vision().stream(), s.projector().stream())
+            .mapToDouble(l -> (double) l.count() * l.rows() * l.cols() * bytes(layout.towerBits()))
+            .sum();
+    return bytes(s.decoder(), layout.bits(), layout.headBits()) + (long) tower + 2 * s.rest();
   }
 
   private static double bytes(int bits) {

@@ -4,6 +4,7 @@ import io.gracebeam.proto.error.GraceException;
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
 import java.io.IOException;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -11,12 +12,13 @@ import java.util.regex.Pattern;
 /**
  * A contestant's process and its best figures. It says {@code bytes WEIGHTS WORK}, and for each
  * line it gets {@code seconds PROMPT DECODE finite resident BYTES peak BYTES}; {@code about TEXT}
- * may come before, and {@code left out REASON} instead.
+ * and {@code whole BESIDE PROCESS PLANNED} may come before, and {@code left out REASON} instead.
  */
 final class DecodeRunner implements AutoCloseable {
   private static final String LEFT_OUT = "left out ";
   private static final long END_SECONDS = 20;
   private static final Pattern BYTES = Pattern.compile("bytes (\\d{1,18}) (\\d{1,18})");
+  private static final Pattern WHOLE = Pattern.compile("whole (\\d{1,18}) (\\d{1,18}) (\\d{1,18})");
   private static final Pattern SECONDS =
       Pattern.compile(
           "seconds (\\d{1,9}\\.\\d+) (\\d{1,9}\\.\\d+) (\\w+) resident (\\d{1,18}) peak (\\d{1,18})");
@@ -34,12 +36,22 @@ final class DecodeRunner implements AutoCloseable {
   record Figures(
       long weights, long work, double prefill, double decode, long resident, long peak) {}
 
+  /**
+   * A contestant that holds a whole model.
+   *
+   * @param beside bytes of weights beside the decoder's
+   * @param process bytes resident before any weight was made
+   * @param planned bytes that {@code grace plan} tells for weights, cache and scratch space
+   */
+  record Whole(long beside, long process, long planned) {}
+
   private final String name;
   private final Contestants.Command command;
   private Process process;
   private BufferedReader out;
   private BufferedWriter in;
   private String about = "";
+  private Optional<Whole> whole = Optional.empty();
   private Figures best =
       new Figures(0, 0, Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY, 0, 0);
 
@@ -55,6 +67,11 @@ final class DecodeRunner implements AutoCloseable {
   /** What the contestant says of itself; may be empty. */
   String about() {
     return about;
+  }
+
+  /** What it holds beside the decoder; empty where it holds no more. */
+  Optional<Whole> whole() {
+    return whole;
   }
 
   /** The best of the rounds so far. */
@@ -106,6 +123,15 @@ final class DecodeRunner implements AutoCloseable {
       }
       if (line.startsWith("about ")) {
         about = line.substring("about ".length());
+      }
+      if (line.startsWith("whole ")) {
+        Matcher m = matched(WHOLE, line);
+        whole =
+            Optional.of(
+                new Whole(
+                    Long.parseLong(m.group(1)),
+                    Long.parseLong(m.group(2)),
+                    Long.parseLong(m.group(3))));
       }
       if (line.startsWith(start + " ")) {
         return line;

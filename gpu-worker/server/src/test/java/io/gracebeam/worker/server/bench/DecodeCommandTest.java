@@ -10,7 +10,11 @@ import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.KernelBench;
+import io.gracebeam.worker.kernels.PackedDecoder;
+import io.gracebeam.worker.kernels.RandomWeight;
+import io.gracebeam.worker.methods.export.ModelSizes;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -133,6 +137,12 @@ class DecodeCommandTest {
             "llama.cpp-q4_0: left out: llama.cpp-q4_0 ended without a figure (status 132); is the memory enough?");
     assertThat(out.get("rows").toString()).doesNotContain("llama.cpp-");
     assertThat(row(out, "int4-head4 decode").get("value").asDouble()).isPositive();
+    assertThat(
+            row(out, "int4-head4 model, resident, peak, without the JVM")
+                .get("ratios")
+                .get("grace plan")
+                .asDouble())
+        .isPositive();
   }
 
   @Test
@@ -149,7 +159,7 @@ class DecodeCommandTest {
     python(SERVES);
     DecodePeers.Peer peer = DecodePeers.ALL.get(0);
     Path file;
-    try (DecodePeers peers = new DecodePeers(DecodeContestant.shape("student", 1))) {
+    try (DecodePeers peers = new DecodePeers(DecodeContestant.sizes("student", 1).decoder())) {
       peers.runner(peer, 1, 8, 2);
       file = peers.file(peer);
       assertThat(file).exists();
@@ -177,11 +187,42 @@ class DecodeCommandTest {
         .isEqualTo(Category.USER);
   }
 
+  /** What a process says to hold is what the plan tells, to the byte of a header. */
+  @ParameterizedTest
+  @CsvSource({"16, 16, 16, 16", "4, 16, 16, 16", "4, 8, 16, 8", "4, 4, 8, 8"})
+  void wholeModelsTakeWhatIsPlanned(int bits, int head, int kv, int tower) {
+    assumeTrue(nativeKernels(), "there are no native kernels here");
+    ModelSizes sizes =
+        new ModelSizes(
+            new DecoderShape(2, 64, 4, 2, 16, 96, 50, 1e-5f),
+            false,
+            List.of(new ModelSizes.Linear(2, 48, 32), new ModelSizes.Linear(1, 32, 40)),
+            List.of(new ModelSizes.Linear(1, 64, 32)),
+            1234,
+            16);
+    KernelBench.Layout layout = new KernelBench.Layout("", bits, head, kv, tower);
+    PackedDecoder.Limits limits = new PackedDecoder.Limits(1, 9, 5, kv);
+    try (KernelBench bench = new KernelBench(2);
+        Arena arena = Arena.ofShared();
+        PackedDecoder decoder = bench.decoder(sizes.decoder(), layout, 32);
+        PackedDecoder.Session session = decoder.open(limits)) {
+      List<RandomWeight> linears = DecodeContestant.linears(sizes, layout, 32);
+      long beside = bench.beside(linears, 2 * sizes.rest(), arena);
+      // Linears of 16 bits are planned as plain arrays; here they lie behind headers of 64 bytes.
+      long headers = tower == 16 ? 64L * linears.size() : 0;
+      assertThat(DecodeContestant.planned(sizes, layout, 32, limits, 2) + headers)
+          .isEqualTo(decoder.weightBytes() + session.bytes() + beside);
+    }
+  }
+
   @Test
   void estimatesMemory() throws IOException {
-    DecoderShape shape = DecodeContestant.shape("llava-1.5-7b", 99);
+    DecoderShape shape = DecodeContestant.sizes("llava-1.5-7b", 99).decoder();
     assertThat(DecodeMemory.bytes(shape, 16, 16)).isBetween(13_100_000_000L, 13_900_000_000L);
     assertThat(DecodeMemory.bytes(shape, 4, 4)).isBetween(3_600_000_000L, 4_400_000_000L);
+    ModelSizes whole = DecodeContestant.sizes("llava-1.5-7b", 99);
+    assertThat(DecodeMemory.bytes(whole, new KernelBench.Layout("", 16, 16, 16, 16)))
+        .isBetween(14_100_000_000L, 14_800_000_000L);
     assertThat(DecodeMemory.fits(List.of(1L))).isTrue();
     assertThat(DecodeMemory.fits(List.of(1L, Long.MAX_VALUE))).isFalse();
   }

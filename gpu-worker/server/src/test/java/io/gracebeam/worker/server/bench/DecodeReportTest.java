@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -20,11 +21,18 @@ class DecodeReportTest {
   private static final DecodeRunner.Figures PEER =
       new DecodeRunner.Figures(1_000_000_000, 0, 4, 2, 1_000_000_000, 6_000_000_000L);
 
+  private static final DecodeRunner.Whole WHOLE =
+      new DecodeRunner.Whole(1_000_000_000, 500_000_000, 2_000_000_000);
+
   @TempDir Path folder;
 
   private JsonNode rows(Map<String, DecodeRunner.Figures> rivals) throws IOException {
     BenchTable table = new BenchTable("decode", Map.of("shape", "student"));
-    new DecodeReport(table, 64, 32, 40e9).add("int4", OURS, rivals);
+    DecodeReport report = new DecodeReport(table, 64, 32, 40e9);
+    report.add("int4", OURS, rivals);
+    report.resident("int4", OURS, rivals);
+    report.whole(
+        "int4", OURS, WHOLE, "16-bit", Optional.of(new DecodeReport.Holding(DENSE, WHOLE)));
     table.note("a note");
     Path file = folder.resolve("decode.json");
     table.report(file.toString());
@@ -69,10 +77,24 @@ class DecodeReportTest {
     Map<String, DecodeRunner.Figures> rivals = new LinkedHashMap<>();
     rivals.put("16-bit", DENSE);
     rivals.put("llama.cpp-q4_0", PEER);
-    JsonNode planned = row(rows(rivals), "int4 weights, cache and scratch");
+    JsonNode planned = row(rows(rivals), "int4 decoder's weights, cache and scratch");
     assertThat(planned.get("value").asDouble()).isEqualTo(1.5);
     assertThat(planned.get("ratios").size()).isEqualTo(1);
     assertThat(planned.get("ratios").get("16-bit").asDouble()).isCloseTo(1 / 3.0, within(1e-12));
+  }
+
+  @Test
+  void theWholeModelIsComparedWithItsPlanAndTheBase() throws IOException {
+    JsonNode rows = rows(Map.of());
+    JsonNode weights = row(rows, "int4 model, all weights");
+    assertThat(weights.get("value").asDouble()).isEqualTo(2);
+    assertThat(weights.get("ratios").get("16-bit").asDouble()).isCloseTo(0.4, within(1e-12));
+    JsonNode peak = row(rows, "int4 model, resident, peak");
+    assertThat(peak.get("value").asDouble()).isEqualTo(3);
+    assertThat(peak.get("ratios").get("16-bit").asDouble()).isCloseTo(0.75, within(1e-12));
+    JsonNode taken = row(rows, "int4 model, resident, peak, without the JVM").get("ratios");
+    assertThat(taken.get("grace plan").asDouble()).isCloseTo(1.25, within(1e-12));
+    assertThat(taken.get("16-bit").asDouble()).isCloseTo(2.5 / 3.5, within(1e-12));
   }
 
   @Test
