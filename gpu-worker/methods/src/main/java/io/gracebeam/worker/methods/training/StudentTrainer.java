@@ -119,7 +119,13 @@ public final class StudentTrainer {
   static Map<String, ai.djl.ndarray.NDArray> trainable(LlavaModel model, boolean vision) {
     Map<String, ai.djl.ndarray.NDArray> out = new java.util.LinkedHashMap<>(model.parameters());
     // Engine-owned aligned memory, so that products round the same in every run.
-    out.values().forEach(a -> a.intern(a.duplicate()));
+    out.values()
+        .forEach(
+            a -> {
+              try (ai.djl.ndarray.NDArray values = a.stopGradient()) {
+                a.intern(values.duplicate());
+              }
+            });
     out.keySet().removeAll(model.unusedParameters());
     if (!vision) {
       out.keySet().removeIf(n -> n.startsWith("vision_tower."));
