@@ -36,7 +36,9 @@ class Bfloat16ProductsTest {
       @ForAll boolean turnA,
       @ForAll boolean turnB,
       @ForAll long seed) {
-    check(m, n, k, turnA, turnB, seed);
+    if (Bfloat16Products.present()) { // an assumption would count as an input of the wrong kind
+      check(m, n, k, turnA, turnB, seed);
+    }
   }
 
   @Test
