@@ -4,7 +4,6 @@
  */
 #include <cpuid.h>
 #include <immintrin.h>
-#include <stdlib.h>
 
 #include "gk_product.h"
 #include "gk_weight.h"

@@ -73,16 +73,7 @@ public record ModelSizes(
         rest += count;
       }
     }
-    DecoderShape decoder =
-        new DecoderShape(
-            t.layers(),
-            t.width(),
-            t.heads(),
-            t.kvHeads(),
-            t.headDim(),
-            t.mlp(),
-            t.vocab(),
-            (float) t.eps());
+    DecoderShape decoder = PackedModel.shape(t);
     return new ModelSizes(decoder, config.tied(), vision, projector, rest, numberBits);
   }
 

@@ -132,20 +132,23 @@ public final class PackedModel {
     return out;
   }
 
+  static DecoderShape shape(LlavaConfig.Text t) {
+    return new DecoderShape(
+        t.layers(),
+        t.width(),
+        t.heads(),
+        t.kvHeads(),
+        t.headDim(),
+        t.mlp(),
+        t.vocab(),
+        (float) t.eps());
+  }
+
   /** The decoder's weights, with those that take the same input below each other. */
   static DecoderWeights weights(
       LlavaConfig config, Map<String, float[]> values, Map<String, PackedWeight> packed) {
     LlavaConfig.Text t = config.text();
-    DecoderShape shape =
-        new DecoderShape(
-            t.layers(),
-            t.width(),
-            t.heads(),
-            t.kvHeads(),
-            t.headDim(),
-            t.mlp(),
-            t.vocab(),
-            (float) t.eps());
+    DecoderShape shape = shape(t);
     String root = "language_model.model.";
     List<DecoderWeights.Layer> layers = new ArrayList<>();
     for (int i = 0; i < t.layers(); i++) {

@@ -1,5 +1,6 @@
 package io.gracebeam.worker.methods.training;
 
+import ai.djl.ndarray.NDArray;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Controller;
 import io.gracebeam.proto.v1.Grace;
@@ -116,13 +117,13 @@ public final class StudentTrainer {
    * Parameters that training may change: all, or all but the vision tower; never those that no pass
    * touches.
    */
-  static Map<String, ai.djl.ndarray.NDArray> trainable(LlavaModel model, boolean vision) {
-    Map<String, ai.djl.ndarray.NDArray> out = new java.util.LinkedHashMap<>(model.parameters());
+  static Map<String, NDArray> trainable(LlavaModel model, boolean vision) {
+    Map<String, NDArray> out = new java.util.LinkedHashMap<>(model.parameters());
     // Engine-owned aligned memory, so that products round the same in every run.
     out.values()
         .forEach(
             a -> {
-              try (ai.djl.ndarray.NDArray values = a.stopGradient()) {
+              try (NDArray values = a.stopGradient()) {
                 a.intern(values.duplicate());
               }
             });

@@ -1,8 +1,6 @@
 package io.gracebeam.worker.server.bench;
 
-import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.methods.training.TrainBench;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -20,13 +18,7 @@ final class CheckpointContestant {
 
   /** Arguments: engine, compute type, threads, shape, whether there are checkpoints. */
   public static void main(String[] args) throws IOException {
-    EngineHandle engine =
-        Engines.open(
-            EngineSettings.newBuilder()
-                .setName(args[0])
-                .setCompute(args[1])
-                .setThreads(Integer.parseInt(args[2]))
-                .build());
+    EngineHandle engine = Contestants.engine(args);
     TrainBench.Shape shape = TrainContestant.shape(args[3]).inMicroBatches(1);
     try (TrainBench bench =
         new TrainBench(engine, shape, true, true, Boolean.parseBoolean(args[4]))) {

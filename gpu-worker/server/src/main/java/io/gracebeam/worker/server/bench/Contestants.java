@@ -1,5 +1,8 @@
 package io.gracebeam.worker.server.bench;
 
+import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.engine.libtorch.LibTorchEngine;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -17,6 +20,16 @@ final class Contestants {
   }
 
   private Contestants() {}
+
+  /** The engine of a contestant whose first arguments are its name, compute type and threads. */
+  static EngineHandle engine(String[] args) {
+    return Engines.open(
+        EngineSettings.newBuilder()
+            .setName(args[0])
+            .setCompute(args[1])
+            .setThreads(Integer.parseInt(args[2]))
+            .build());
+  }
 
   /** A class of this program in a JVM like this one. */
   static List<String> java(Class<?> main, String... arguments) {

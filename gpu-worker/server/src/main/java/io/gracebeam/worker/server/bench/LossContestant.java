@@ -1,8 +1,6 @@
 package io.gracebeam.worker.server.bench;
 
-import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.methods.training.LossBench;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -20,13 +18,7 @@ final class LossContestant {
 
   /** Arguments: engine, compute type, threads, loss, rows, vocabulary, width, megabytes. */
   public static void main(String[] args) throws IOException {
-    EngineHandle engine =
-        Engines.open(
-            EngineSettings.newBuilder()
-                .setName(args[0])
-                .setCompute(args[1])
-                .setThreads(Integer.parseInt(args[2]))
-                .build());
+    EngineHandle engine = Contestants.engine(args);
     int rows = Integer.parseInt(args[4]);
     long bytes = Long.parseLong(args[7]) << 20;
     try (LossBench bench =

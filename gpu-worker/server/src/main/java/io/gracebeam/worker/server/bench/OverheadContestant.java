@@ -1,8 +1,6 @@
 package io.gracebeam.worker.server.bench;
 
-import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.methods.training.TrainBench;
 import java.util.Arrays;
 
@@ -20,13 +18,7 @@ final class OverheadContestant {
 
   /** Arguments: engine, compute type, threads, shape, pairs of steps. */
   public static void main(String[] args) {
-    EngineHandle engine =
-        Engines.open(
-            EngineSettings.newBuilder()
-                .setName(args[0])
-                .setCompute(args[1])
-                .setThreads(Integer.parseInt(args[2]))
-                .build());
+    EngineHandle engine = Contestants.engine(args);
     TrainBench.Shape shape = TrainContestant.shape(args[3]).inMicroBatches(MICRO_BATCHES);
     double[] ratios = new double[Integer.parseInt(args[4])];
     double[][] seconds = new double[2][ratios.length];

@@ -1,9 +1,7 @@
 package io.gracebeam.worker.server.bench;
 
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.methods.training.TrainBench;
 import java.util.Arrays;
 
@@ -19,13 +17,7 @@ final class TrainContestant {
 
   /** Arguments: engine, compute type, threads, shape, quantised, distilled, steps. */
   public static void main(String[] args) {
-    EngineHandle engine =
-        Engines.open(
-            EngineSettings.newBuilder()
-                .setName(args[0])
-                .setCompute(args[1])
-                .setThreads(Integer.parseInt(args[2]))
-                .build());
+    EngineHandle engine = Contestants.engine(args);
     double[] seconds = new double[Integer.parseInt(args[6])];
     try (TrainBench bench =
         new TrainBench(
