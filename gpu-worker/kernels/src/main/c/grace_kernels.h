@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define GK_VERSION 2
+#define GK_VERSION 3
 
 #define GK_ESIZE (-1)  /* a size that does not fit the others, or is out of range */
 #define GK_EALIGN (-2) /* a pointer that is null or not aligned to 64 bytes */
@@ -285,6 +285,8 @@ typedef struct {
   int32_t m;
   int32_t n;
   int32_t k;
+  int32_t add;      /* 1: c is float32 and the product is added to it; 0: c is bfloat16 and becomes the product */
+  int32_t plain;    /* 1: without AMX even where it is */
   int32_t reserved; /* 0 */
   int64_t a_row;    /* from a[i, .] to a[i + 1, .] */
   int64_t a_col;    /* from a[., i] to a[., i + 1] */
@@ -293,18 +295,76 @@ typedef struct {
   int64_t c_row; /* at least n; columns of c follow each other */
 } gk_gemm_shape;
 
-/* 1 if this processor has what gk_gemm_bf16 needs: AMX and AVX-512, both for bfloat16. */
+/* What this processor has for gk_gemm_bf16: 0 nothing, 1 AVX-512 for bfloat16, 2 AMX for bfloat16 as well. */
 int32_t gk_gemm_present(void);
 
 /* Bytes of scratch space, aligned to 64, for gk_gemm_bf16. */
 int64_t gk_gemm_scratch(const gk_pool *pool, const gk_gemm_shape *shape);
 
 /*
- * c [m, n] = a [m, k] times b [k, n], bfloat16. Sums are float32, k after k in the processor's own pairs, and do not depend on the threads;
+ * c [m, n] = or += a [m, k] times b [k, n] of bfloat16. Sums are float32, in an order of the processor's own that does not depend on the threads;
  * each is rounded once. Numbers below 2^-126 in magnitude count as zero.
  */
 int32_t gk_gemm_bf16(gk_pool *pool, const gk_gemm_shape *shape, const void *a, const void *b, void *c, void *scratch,
                      int64_t scratch_bytes);
+
+/* ---- transformer blocks in training ----
+ *
+ * One block forwards and backwards with gradients in closed form: bfloat16 numbers, float32 sums, no graph. All of it needs that
+ * gk_gemm_present is not 0. Results do not depend on the threads, but on what gk_gemm_present says.
+ */
+
+#define GK_LLAMA 0 /* RMSNorm, rotary positions (half-split), causal attention, SwiGLU */
+#define GK_CLIP 1  /* LayerNorm, attention over all positions, x sigmoid(1.702 x) */
+
+/* Parameters of a block, in this order. Each bias may be null; GK_LLAMA's norms have none; GK_CLIP has no gate. */
+enum {
+  GK_NORM1, GK_NORM1_BIAS,                   /* [width] */
+  GK_QUERY, GK_QUERY_BIAS,                   /* [heads * head_dim, width] */
+  GK_KEY, GK_KEY_BIAS,                       /* [kv_heads * head_dim, width] */
+  GK_VALUE, GK_VALUE_BIAS,                   /* [kv_heads * head_dim, width] */
+  GK_OUT, GK_OUT_BIAS,                       /* [width, heads * head_dim] */
+  GK_NORM2, GK_NORM2_BIAS,                   /* [width] */
+  GK_GATE,                                   /* [mlp, width] */
+  GK_UP, GK_UP_BIAS,                         /* [mlp, width] */
+  GK_DOWN, GK_DOWN_BIAS,                     /* [width, mlp] */
+  GK_PARAMETERS
+};
+
+/* Sizes are at most 2^20, batch * length at most 2^24. */
+typedef struct {
+  int32_t kind;
+  int32_t batch;
+  int32_t length;
+  int32_t width;
+  int32_t heads;
+  int32_t kv_heads; /* divides heads */
+  int32_t head_dim; /* even for GK_LLAMA */
+  int32_t mlp;
+  float eps;
+  int32_t plain; /* 1: without AMX even where it is */
+} gk_train_shape;
+
+/* Bytes, to be aligned to 64, of what gk_train_forward leaves for gk_train_backward. */
+int64_t gk_train_saved(const gk_train_shape *shape);
+
+/* Bytes of scratch space, aligned to 64, for either. */
+int64_t gk_train_scratch(const gk_pool *pool, const gk_train_shape *shape);
+
+/*
+ * y [batch, length, width] = block(x), bfloat16. weights [GK_PARAMETERS]: addresses of bfloat16 numbers. rope [length, 2, head_dim / 2]:
+ * cosines and sines, for GK_LLAMA alone.
+ */
+int32_t gk_train_forward(gk_pool *pool, const gk_train_shape *shape, const void *const *weights, const float *rope, const void *x, void *saved,
+                         int64_t saved_bytes, void *y, void *scratch, int64_t scratch_bytes);
+
+/*
+ * d_x = gradient by x of a loss whose gradient by y is d_y, both bfloat16; those by the parameters are added to gradients
+ * [GK_PARAMETERS], float32, where they are not null. What is saved stays as it is.
+ */
+int32_t gk_train_backward(gk_pool *pool, const gk_train_shape *shape, const void *const *weights, const float *rope, const void *x,
+                          const void *saved, int64_t saved_bytes, const void *d_y, void *d_x, float *const *gradients, void *scratch,
+                          int64_t scratch_bytes);
 
 /* ---- for benchmarks ---- */
 

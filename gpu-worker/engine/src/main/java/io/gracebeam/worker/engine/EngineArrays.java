@@ -6,6 +6,7 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.worker.engine.libtorch.LibTorchArray;
+import io.gracebeam.worker.engine.libtorch.LibTorchEngine;
 import io.gracebeam.worker.engine.libtorch.LibTorchOperators;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
@@ -169,6 +170,33 @@ public final class EngineArrays {
     try (NDArray sum = leaf.sum();
         NDArray zero = scale(sum, 0)) {
       collector.backward(zero);
+    }
+  }
+
+  /**
+   * Whether native kernels may work beside the engine, in the memory of its arrays; false for other
+   * engines, devices and processors than they are made for.
+   */
+  public static boolean ownKernels(EngineHandle engine) {
+    return engine.engine() instanceof LibTorchEngine
+        && !engine.device().isGpu()
+        && LibTorchEngine.ownKernels();
+  }
+
+  /**
+   * Address of an array's values, row-major, which stay there while it is open; for arrays of an
+   * engine that {@link #ownKernels} is there for.
+   */
+  public static long address(NDArray x) {
+    return ((LibTorchArray) x).memory().address();
+  }
+
+  /**
+   * Address of a leaf's gradient, which becomes float32 whatever the leaf's type; 0 without one.
+   */
+  public static long gradientAddress(NDArray leaf) {
+    try (LibTorchArray gradient = ((LibTorchArray) leaf).wideGradient()) {
+      return gradient == null ? 0 : address(gradient);
     }
   }
 

@@ -21,6 +21,9 @@ public interface MatrixProducts {
    */
   boolean start(OpenMp openMp, int threads);
 
+  /** What decides the products' bits, in a word; once started. */
+  String unit();
+
   /** Whether a matrix may have these strides, in numbers. */
   boolean takes(long row, long col);
 

@@ -9,14 +9,16 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * Products of bfloat16 matrices in native memory on AMX, on the threads of an OpenMP run time that
- * other code of the process uses in turn. Sums are float32 in an order that depends on neither the
- * threads nor the layout of the inputs. One call runs at a time.
+ * Products of bfloat16 matrices in native memory on AMX or AVX-512, on the threads of an OpenMP run
+ * time that other code of the process uses in turn. Sums are float32 in an order that depends on
+ * neither the threads nor the layout of the inputs. One call runs at a time.
  */
 public final class Bfloat16Products implements AutoCloseable {
-  private static final long SHAPE_BYTES = 56; // gk_gemm_shape
+  private static final long SHAPE_BYTES = 64; // gk_gemm_shape
+  private static final int TILES = 2; // of gk_gemm_present
   private static final long MOST = 1 << 24;
 
+  private final boolean plain;
   private final NativeLibrary library;
   private final MemorySegment pool;
   private final MethodHandle scratchBytes;
@@ -36,9 +38,15 @@ public final class Bfloat16Products implements AutoCloseable {
    * @throws UnsupportedOperationException unless {@link #present}
    */
   public Bfloat16Products(long parallel, long thread, long teams, int threads) {
+    this(parallel, thread, teams, threads, false);
+  }
+
+  /** The same, without AMX even where it is if {@code plain}. */
+  Bfloat16Products(long parallel, long thread, long teams, int threads, boolean plain) {
+    this.plain = plain;
     this.library = library();
     if (library == null) {
-      throw new UnsupportedOperationException("no native kernels with AMX for bfloat16");
+      throw new UnsupportedOperationException("no native kernels for bfloat16 products here");
     }
     this.pool = library.borrowPool(parallel, thread, teams, threads);
     this.scratchBytes = library.function("gk_gemm_scratch", JAVA_LONG, ADDRESS, ADDRESS);
@@ -55,18 +63,25 @@ public final class Bfloat16Products implements AutoCloseable {
             JAVA_LONG);
   }
 
-  /** Whether the native kernels are in use and the processor has AMX for bfloat16. */
+  /** Whether the native kernels are in use and the processor has AVX-512 for bfloat16. */
   public static boolean present() {
     return library() != null;
   }
 
-  private static NativeLibrary library() {
+  /** What they are computed with, which decides bits: "amx" or "avx512"; only if present. */
+  public static String unit() {
+    int unit = (int) NativeLibrary.call(library().function("gk_gemm_present", JAVA_INT));
+    return unit == TILES ? "amx" : "avx512";
+  }
+
+  /** The kernels if {@link #present}, else null. */
+  static NativeLibrary library() {
     if (!(KernelProvider.best() instanceof NativeKernels kernels)) {
       return null;
     }
     NativeLibrary library = kernels.library();
     int present = (int) NativeLibrary.call(library.function("gk_gemm_present", JAVA_INT));
-    return present == 1 ? library : null;
+    return present > 0 ? library : null;
   }
 
   /** Whether {@link #multiply} takes a matrix of these strides. */
@@ -99,7 +114,8 @@ public final class Bfloat16Products implements AutoCloseable {
     shape.set(JAVA_INT, 4, (int) n);
     shape.set(JAVA_INT, 8, (int) k);
     long[] strides = {aRow, aCol, bRow, bCol, n};
-    MemorySegment.copy(strides, 0, shape, JAVA_LONG, 16, strides.length);
+    shape.set(JAVA_INT, 16, plain ? 1 : 0);
+    MemorySegment.copy(strides, 0, shape, JAVA_LONG, 24, strides.length);
     try {
       grow(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
       NativeLibrary.checked(

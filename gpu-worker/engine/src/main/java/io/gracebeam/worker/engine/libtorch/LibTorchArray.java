@@ -228,6 +228,16 @@ public final class LibTorchArray extends ArrayOperators {
     return out;
   }
 
+  /**
+   * The values in CPU memory, row-major, while the array is open.
+   *
+   * @throws UnsupportedOperationException for views that are not row-major
+   */
+  public MemorySegment memory() {
+    requireContiguous();
+    return segment();
+  }
+
   /** Lets the body read and write the values in CPU memory, row-major, until it returns. */
   public void update(java.util.function.Consumer<MemorySegment> body) {
     requireContiguous();
@@ -343,6 +353,25 @@ public final class LibTorchArray extends ArrayOperators {
       long gradient = (long) Abi.GRADIENT.invokeExact(impl());
       Aten.check((int) Abi.NEW_HANDLE.invokeExact(gradient, out.address()), "reading a gradient");
       return new LibTorchArray(manager(), out.get(ValueLayout.JAVA_LONG, 0));
+    } catch (Throwable e) {
+      throw Abi.unexpected(e);
+    }
+  }
+
+  /** The gradient, which becomes a float32 one whatever the leaf's type; null without one. */
+  public LibTorchArray wideGradient() {
+    if (!hasGradient()) {
+      return null;
+    }
+    LibTorchArray present = (LibTorchArray) getGradient();
+    if (present.getDataType() == DataType.FLOAT32) {
+      return present;
+    }
+    try (present) {
+      LibTorchArray wide = present.toType(DataType.FLOAT32, true);
+      long gradient = (long) Abi.MUTABLE_GRADIENT.invokeExact(impl());
+      Aten.check((int) Abi.ASSIGN.invokeExact(wide.handle(), gradient), "a float32 gradient");
+      return wide;
     } catch (Throwable e) {
       throw Abi.unexpected(e);
     }

@@ -6,6 +6,7 @@ import ai.djl.engine.Engine;
 import ai.djl.ndarray.NDManager;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.engine.MatrixProducts;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -56,7 +57,19 @@ public final class LibTorchEngine extends Engine {
   public String instructions() {
     String limit = System.getenv("ONEDNN_MAX_CPU_ISA");
     String torch = limit == null ? Processor.here().toString() : limit.toLowerCase(Locale.ROOT);
-    return OwnProducts.installed() ? torch + ", own bfloat16 products on amx" : torch;
+    if (!ownKernels()) {
+      return torch;
+    }
+    String own = OwnProducts.installed() ? "products and blocks" : "blocks";
+    return torch + ", own bfloat16 " + own + " on " + OwnProducts.unit();
+  }
+
+  /**
+   * Whether {@link MatrixProducts} and the kernels beside them can be used here: not where this
+   * machine cannot do them, or the property {@code grace.libtorch.products} is torch.
+   */
+  public static boolean ownKernels() {
+    return OwnProducts.started();
   }
 
   /** Environment variables that other processes with a libtorch want on this machine. */

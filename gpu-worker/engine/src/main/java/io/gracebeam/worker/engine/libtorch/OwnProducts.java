@@ -19,9 +19,11 @@ import java.util.Optional;
 import java.util.ServiceLoader;
 
 /**
- * Takes the place of libtorch's CPU kernel of {@code aten::mm} in its dispatcher, below autograd:
- * {@code linear} and its backward pass consist of such products. Bfloat16 matrices go to {@link
- * MatrixProducts}, all else to {@code aten::mm.out}, which stays libtorch's.
+ * Starts {@link MatrixProducts} where this machine can do them. Where the processor hides its
+ * matrix instructions from libtorch, they take the place of its CPU kernel of {@code aten::mm} in
+ * its dispatcher, below autograd: {@code linear} and its backward pass consist of such products.
+ * Bfloat16 matrices go to {@link MatrixProducts}, all else to {@code aten::mm.out}, which stays
+ * libtorch's.
  *
  * <p>No exception may leave a function that libtorch calls; it is kept and thrown when the operator
  * that caused it has returned.
@@ -35,6 +37,7 @@ final class OwnProducts {
   private static final int CPU = 0;
   private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
   private static MatrixProducts products;
+  private static boolean registered;
 
   /** What this thread's last product threw; read after every operator. */
   private static final ThreadLocal<RuntimeException[]> FAILURE =
@@ -52,41 +55,52 @@ final class OwnProducts {
   /** A matrix as libtorch describes it. */
   private record Operand(long handle, int type, long rows, long cols, long row, long col) {}
 
-  /** Whether the products are in use. */
+  /** Whether the products stand in libtorch's dispatcher. */
   static boolean installed() {
+    return registered;
+  }
+
+  /** Whether this machine can do the products, in the dispatcher or not. */
+  static boolean started() {
     return products != null;
   }
 
+  /** What decides their bits; once started. */
+  static String unit() {
+    return products.unit();
+  }
+
   /**
-   * Puts the products in place where this processor hides its matrix instructions from libtorch, or
-   * as the property says.
+   * Starts the products, and puts them in libtorch's place where this processor hides its matrix
+   * instructions from it, or as the property says.
    *
    * @throws GraceException USER if the property asks for what is not there
    */
   static synchronized void install(int threads) {
     String wish = System.getProperty(PROPERTY, "");
-    boolean wanted =
-        switch (wish) {
-          case "own" -> true;
-          case "torch" -> false;
-          case "" -> Processor.here().hidesTiles();
-          default -> throw GraceException.user("%s is '%s'; allowed: own, torch", PROPERTY, wish);
-        };
-    if (!wanted || products != null) {
+    if (!List.of("", "own", "torch").contains(wish)) {
+      throw GraceException.user("%s is '%s'; allowed: own, torch", PROPERTY, wish);
+    }
+    if (wish.equals("torch") || products != null) {
       return;
     }
-    Optional<MatrixProducts> found = started(threads);
-    if (found.isPresent()) {
-      register();
-      products = found.get();
-    } else if (!wish.isEmpty()) {
-      throw GraceException.user(
-          "%s is own, but there are no native kernels with AMX for bfloat16 here; allowed: torch",
-          PROPERTY);
+    Optional<MatrixProducts> found = start(threads);
+    if (found.isEmpty()) {
+      if (wish.equals("own")) {
+        throw GraceException.user(
+            "%s is own, but there are no native kernels for bfloat16 products here; allowed: torch",
+            PROPERTY);
+      }
+      return;
     }
+    if (wish.equals("own") || Processor.here().hidesTiles()) {
+      register();
+      registered = true;
+    }
+    products = found.get();
   }
 
-  private static Optional<MatrixProducts> started(int threads) {
+  private static Optional<MatrixProducts> start(int threads) {
     long[] openMp = new long[3];
     int i = 0;
     for (String name : List.of("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")) {
@@ -164,7 +178,7 @@ final class OwnProducts {
 
   /** Throws what a product that this thread's last operator wanted has thrown. */
   static void rethrow() {
-    if (products == null) {
+    if (!registered) {
       return;
     }
     RuntimeException[] failure = FAILURE.get();

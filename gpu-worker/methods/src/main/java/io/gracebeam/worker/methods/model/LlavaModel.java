@@ -61,6 +61,7 @@ public final class LlavaModel implements AutoCloseable {
   private final Map<String, Linear> linears = new HashMap<>();
   private PackedDecoder packed;
   private int kvBits = 16;
+  private NativeBlocks nativeBlocks; // null for the engine's operators
   private final VisionTower tower;
   private final Decoder decoder;
   private final InputChecks checks;
@@ -119,6 +120,7 @@ public final class LlavaModel implements AutoCloseable {
       EngineHandle engine, LlavaConfig config, Map<String, float[]> values) {
     LlavaModel model = create(engine, config, values);
     model.parameters.keySet().forEach(name -> model.masters.put(name, values.get(name)));
+    model.nativeBlocks = NativeBlocks.of(engine, model).orElse(null);
     return model;
   }
 
@@ -252,6 +254,19 @@ public final class LlavaModel implements AutoCloseable {
     this.kvBits = kvBits;
   }
 
+  /** Lets training run on the engine's operators alone, wherever it is. */
+  public void useEngineBlocks() {
+    if (nativeBlocks != null) {
+      nativeBlocks.close();
+      nativeBlocks = null;
+    }
+  }
+
+  /** Whether training runs on the native kernels' blocks. */
+  public boolean usesNativeBlocks() {
+    return nativeBlocks != null;
+  }
+
   /** Bits of the packed decoder's cached keys and values. */
   int kvBits() {
     return kvBits;
@@ -276,17 +291,26 @@ public final class LlavaModel implements AutoCloseable {
     return pass(pixels, ids, rows, decoder::head);
   }
 
-  /** The same up to the head, for training. */
+  /**
+   * The same up to the head, for training; on the native kernels where they fit engine and
+   * processor.
+   */
   public TrainingPass trainingPass(NDArray pixels, long[][] ids, int[][] rows) {
+    if (nativeBlocks != null && linears.isEmpty()) {
+      return new NativePass(this, nativeBlocks, checks.inputs(pixels, ids, rows), pixels, false);
+    }
     Forward out = pass(pixels, ids, rows, decoder::norm);
     return new GraphPass(out.logits(), out.visualStates());
   }
 
   /**
-   * The same with the same gradients, of which the engine keeps only what goes into each decoder
-   * block: the backward pass computes the blocks again (Chen et al., arXiv 1604.06174).
+   * The same with the same gradients, of which only what goes into each decoder block is kept: the
+   * backward pass computes the blocks again (Chen et al., arXiv 1604.06174).
    */
   public TrainingPass checkpointedPass(NDArray pixels, long[][] ids, int[][] rows) {
+    if (nativeBlocks != null && linears.isEmpty()) {
+      return new NativePass(this, nativeBlocks, checks.inputs(pixels, ids, rows), pixels, true);
+    }
     return new CheckpointedPass(this, checks.inputs(pixels, ids, rows), pixels);
   }
 
@@ -348,12 +372,22 @@ public final class LlavaModel implements AutoCloseable {
     linears.values().forEach(Linear::close);
     linears.clear();
     setPacked(null, 16);
+    useEngineBlocks();
     manager.close();
   }
 
   /** Decoder inputs of the images: [B, 3, H, W] -> [B * n, d]. */
   NDArray visualRows(NDArray pixels) {
-    return tower.project(tower.features(pixels)).reshape(-1, config.text().width());
+    return projected(tower.features(pixels));
+  }
+
+  /** Decoder inputs of the tower's features: [B, n, dv] -> [B * n, d]. */
+  NDArray projected(NDArray features) {
+    return tower.project(features).reshape(-1, config.text().width());
+  }
+
+  VisionTower tower() {
+    return tower;
   }
 
   Decoder decoder() {

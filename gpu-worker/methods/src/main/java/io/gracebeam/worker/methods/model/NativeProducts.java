@@ -17,6 +17,11 @@ public final class NativeProducts implements MatrixProducts {
   }
 
   @Override
+  public String unit() {
+    return Bfloat16Products.unit();
+  }
+
+  @Override
   public boolean takes(long row, long col) {
     return Bfloat16Products.strides(row, col);
   }

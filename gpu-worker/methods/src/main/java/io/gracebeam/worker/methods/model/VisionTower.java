@@ -10,7 +10,7 @@ import java.util.function.Function;
 
 /** CLIP's vision transformer up to the chosen layer, and LLaVA's two-layer projector. */
 final class VisionTower {
-  private static final String TOWER = "vision_tower.vision_model.";
+  static final String TOWER = "vision_tower.vision_model.";
   private static final String CLASS = "embeddings.class_embedding";
 
   private final LlavaConfig config;
@@ -31,14 +31,24 @@ final class VisionTower {
 
   /** pixels [B, 3, H, W] -> states of the feature layer [B, n, dv]. */
   NDArray features(NDArray pixels) {
-    NDArray x = Ops.scoped(() -> embed(EngineArrays.cast(pixels, p(CLASS).getDataType())));
+    NDArray x = patches(pixels);
     for (int i = 0; i < config.visionBlocks(); i++) {
       NDArray in = x;
       int layer = i;
       x = Ops.scoped(() -> block(in, layer));
       in.close();
     }
-    return config.dropClass() ? x.get(":, 1:") : x;
+    return selected(x);
+  }
+
+  /** Input of the first block: [B, n + 1, dv], the class token first. */
+  NDArray patches(NDArray pixels) {
+    return Ops.scoped(() -> embed(EngineArrays.cast(pixels, p(CLASS).getDataType())));
+  }
+
+  /** Of the last block's output what the projector takes. */
+  NDArray selected(NDArray states) {
+    return config.dropClass() ? states.get(":, 1:") : states;
   }
 
   /** States of the feature layer [B, n, dv] -> decoder inputs [B, n, d]. */

@@ -1,0 +1,144 @@
+package io.gracebeam.worker.methods.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.training.GradientCollector;
+import java.util.function.Supplier;
+
+/**
+ * A pass whose blocks are the native kernels'; the engine records what is around them: embeddings
+ * of patches and tokens, projector, final norm. So its graph is cut in front of and behind each row
+ * of blocks.
+ */
+final class NativePass implements TrainingPass {
+  private final LlavaModel model;
+  private final NativeBlocks blocks;
+  private final boolean checkpoints;
+  private final boolean towerTrained;
+  private final NDArray patches; // input of the tower's blocks, recorded; null without an image
+  private final NDArray[] towerStates; // inputs of the tower's blocks, and their output
+  private final NDArray embedded; // input of the decoder's blocks, recorded
+  private final NDArray[] states; // inputs of the decoder's blocks, and their output
+  private final NDArray rows;
+  private final NDArray penultimate; // a leaf
+  private final NDArray visualStates;
+
+  /**
+   * Runs the pass.
+   *
+   * @param checkpoints whether decoder blocks are run again on the way back, so that no more than
+   *     one keeps its state
+   */
+  NativePass(
+      LlavaModel model, NativeBlocks blocks, InputIds inputs, NDArray pixels, boolean checkpoints) {
+    this.model = model;
+    this.blocks = blocks;
+    this.checkpoints = checkpoints;
+    this.towerTrained =
+        model.parameters().entrySet().stream()
+            .anyMatch(e -> e.getKey().startsWith(VisionTower.TOWER) && e.getValue().hasGradient());
+    DecoderPass pass = new DecoderPass(model, inputs);
+    int layers = model.config().text().layers();
+    NDArray visual = null;
+    if (pixels == null) {
+      this.patches = null;
+      this.towerStates = new NDArray[0];
+    } else {
+      this.patches = model.tower().patches(pixels);
+      this.towerStates = new NDArray[model.config().visionBlocks() + 1];
+      towerStates[0] = patches.stopGradient();
+      for (int i = 1; i < towerStates.length; i++) {
+        towerStates[i] = blocks.tower(i - 1).forward(towerStates[i - 1]);
+      }
+      NDArray last = towerStates[towerStates.length - 1];
+      last.setRequiresGradient(towerTrained);
+      visual = Ops.scoped(() -> model.projected(model.tower().selected(last)));
+    }
+    this.embedded = pass.embed(visual);
+    this.states = new NDArray[layers + 1];
+    states[0] = embedded.stopGradient();
+    for (int i = 0; i < layers; i++) {
+      states[i + 1] = blocks.decoder(i, checkpoints).forward(states[i]);
+    }
+    this.penultimate = visual == null ? null : leaf(states[layers - 1].stopGradient());
+    this.visualStates = visual == null ? null : pass.visualStates(penultimate);
+    this.rows = pass.rows(leaf(states[layers]), model.decoder()::norm);
+  }
+
+  private static NDArray leaf(NDArray x) {
+    x.setRequiresGradient(true);
+    return x;
+  }
+
+  @Override
+  public NDArray rows() {
+    return rows;
+  }
+
+  @Override
+  public NDArray visualStates() {
+    return visualStates;
+  }
+
+  @Override
+  public void backward(GradientCollector collector, NDArray dRows, NDArray dStates) {
+    int last = states.length - 1;
+    NDArray d = gradient(collector, states[last], () -> GraphPass.seed(rows, dRows, null, null));
+    for (int i = last - 1; i >= 0; i--) {
+      NativeBlocks.Block block = blocks.decoder(i, checkpoints);
+      if (checkpoints && i < last - 1) {
+        block.forward(states[i]).close();
+      }
+      d = replaced(d, block.backward(states[i], d));
+      if (i == last - 1 && dStates != null) {
+        try (NDArray more =
+            gradient(
+                collector, penultimate, () -> GraphPass.seed(visualStates, dStates, null, null))) {
+          d = replaced(d, d.add(more));
+        }
+      }
+      states[i + 1].close();
+    }
+    run(collector, embedded, d);
+    d.close();
+    if (patches != null && towerTrained) {
+      towerBackward(collector);
+    }
+  }
+
+  private void towerBackward(GradientCollector collector) {
+    int last = towerStates.length - 1;
+    NDArray d = towerStates[last].getGradient();
+    for (int i = last - 1; i >= 0; i--) {
+      d = replaced(d, blocks.tower(i).backward(towerStates[i], d));
+      towerStates[i + 1].close();
+    }
+    run(collector, patches, d);
+    d.close();
+  }
+
+  /** The second, in the place of the first. */
+  private static NDArray replaced(NDArray old, NDArray made) {
+    old.close();
+    return made;
+  }
+
+  /** Runs a recorded part backwards from the gradient by its output. */
+  private static void run(GradientCollector collector, NDArray output, NDArray d) {
+    Ops.scoped(
+        () -> {
+          NDArray seed = GraphPass.seed(output, d, null, null);
+          collector.backward(seed);
+          return seed;
+        });
+  }
+
+  /** Runs a recorded part backwards; the gradient by its leaf. */
+  private static NDArray gradient(
+      GradientCollector collector, NDArray leaf, Supplier<NDArray> seed) {
+    return Ops.scoped(
+        () -> {
+          collector.backward(seed.get());
+          return leaf.getGradient();
+        });
+  }
+}
