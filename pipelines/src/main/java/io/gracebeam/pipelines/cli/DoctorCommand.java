@@ -34,11 +34,13 @@ final class DoctorCommand implements Callable<Integer> {
   @Option(names = "--json", description = "For machines.")
   boolean json;
 
-  @Option(names = "--engine", description = "Engine to try: PyTorch or LibTorch.")
-  String engine = "PyTorch";
+  @Option(names = "--engine", description = "Engine to try: LibTorch or PyTorch.")
+  String engine = "LibTorch";
 
-  @Option(names = "--compute", description = "Its compute type: float32 or bfloat16.")
-  String compute = "float32";
+  @Option(
+      names = "--compute",
+      description = "Its compute type: auto (what is fast here), float32, bfloat16.")
+  String compute = "auto";
 
   @Spec CommandSpec spec;
 
@@ -54,7 +56,9 @@ final class DoctorCommand implements Callable<Integer> {
     facts.put(
         "instructions",
         (has.isEmpty() ? "none of " + String.join(" ", FLAGS) : String.join(" ", has))
-            + (hidesTiles(has) ? " (tile sizes hidden by this virtual machine: no AMX)" : ""));
+            + (hidesTiles(has)
+                ? " (tile sizes hidden by this virtual machine: AMX for our own kernels alone)"
+                : ""));
     facts.put(
         "memory",
         String.format(

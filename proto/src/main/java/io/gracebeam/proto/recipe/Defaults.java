@@ -74,10 +74,10 @@ final class Defaults {
           .setOuter(OuterOptimizer.newBuilder().setLearningRate(0.7).setMomentum(0.9))
           .setEngine(
               EngineSettings.newBuilder()
-                  .setName("PyTorch")
+                  .setName("LibTorch")
                   .setThreads(0)
                   .setDevice("cpu")
-                  .setCompute("float32"))
+                  .setCompute("auto"))
           .build();
 
   private Defaults() {}

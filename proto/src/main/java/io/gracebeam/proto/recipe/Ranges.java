@@ -86,7 +86,7 @@ final class Ranges {
     pattern(rules, "EngineSettings.name", "[A-Za-z][A-Za-z0-9_-]{0,39}");
     integer(rules, "EngineSettings.threads", 0, 4096);
     pattern(rules, "EngineSettings.device", "cpu|cuda:[0-9]{1,3}");
-    pattern(rules, "EngineSettings.compute", "float32|bfloat16");
+    pattern(rules, "EngineSettings.compute", "auto|float32|bfloat16");
     return rules;
   }
 

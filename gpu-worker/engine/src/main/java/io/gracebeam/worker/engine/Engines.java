@@ -12,6 +12,7 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 import java.util.Locale;
+import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -22,14 +23,15 @@ import java.util.regex.Pattern;
  * therefore part of the digest.
  */
 public final class Engines {
-  /** libtorch through java.lang.foreign: bfloat16, CUDA, any version from 2.10 on. */
+  /** libtorch through java.lang.foreign: bfloat16, CUDA, any version from 2.10 on; the default. */
   public static final String LIBTORCH = LibTorchEngine.NAME;
 
-  /** DJL's own engine, float32 only; the default. */
+  /** DJL's own engine, float32 only. */
   public static final String PYTORCH = "PyTorch";
 
   private static final String NATIVE_VERSION = "2.7.1";
   private static final Pattern DEVICE = Pattern.compile("cpu|cuda:([0-9]{1,2})");
+  private static final Set<String> COMPUTES = Set.of("", "auto", "float32", "bfloat16");
   private static final int MAX_THREADS = 1024;
 
   private static int openedThreads;
@@ -40,13 +42,14 @@ public final class Engines {
   /**
    * Opens the engine.
    *
-   * @param settings name ("PyTorch" or empty, "LibTorch"), threads (0: all cores), device ("cpu" or
-   *     empty, "cuda:N"), compute ("float32" or empty, "bfloat16")
+   * @param settings name ("LibTorch" or empty, "PyTorch"), threads (0: all cores), device ("cpu" or
+   *     empty, "cuda:N"), compute ("float32", "bfloat16"; "auto" or empty for bfloat16 on a CPU
+   *     that has fast products of it, else float32)
    * @throws GraceException USER for a setting out of range, ENVIRONMENT where the native library
    *     cannot be loaded
    */
   public static synchronized EngineHandle open(EngineSettings settings) {
-    String name = settings.getName().isEmpty() ? PYTORCH : settings.getName();
+    String name = settings.getName().isEmpty() ? LIBTORCH : settings.getName();
     if (!name.equals(LIBTORCH) && !name.equals(PYTORCH)) {
       throw GraceException.user("engine.name is '%s'; allowed: %s, %s", name, LIBTORCH, PYTORCH);
     }
@@ -55,7 +58,7 @@ public final class Engines {
           "engine.name is '%s' but this process already runs %s; allowed: the same, or another process",
           name, opened);
     }
-    DataType compute = compute(settings, name);
+    requireCompute(settings.getCompute(), name);
     String deviceName = settings.getDevice().isEmpty() ? "cpu" : settings.getDevice();
     Matcher matcher = DEVICE.matcher(deviceName);
     if (!matcher.matches()) {
@@ -89,6 +92,7 @@ public final class Engines {
           deviceName, engine.getGpuCount());
     }
     engine.setRandomSeed(0);
+    DataType compute = compute(settings.getCompute(), engine, device);
     String description =
         "%s %s%s %s %s, %d %s%s"
             .formatted(
@@ -111,21 +115,23 @@ public final class Engines {
     return new EngineHandle(engine, device, description, sha256(identity), threads, compute);
   }
 
-  private static DataType compute(EngineSettings settings, String name) {
-    return switch (settings.getCompute()) {
-      case "", "float32" -> DataType.FLOAT32;
-      case "bfloat16" -> {
-        if (!name.equals(LIBTORCH)) {
-          throw GraceException.user(
-              "engine.compute is 'bfloat16', which engine.name '%s' lacks; allowed: float32, or engine.name %s",
-              name, LIBTORCH);
-        }
-        yield DataType.BFLOAT16;
-      }
-      default ->
-          throw GraceException.user(
-              "engine.compute is '%s'; allowed: float32, bfloat16", settings.getCompute());
-    };
+  private static void requireCompute(String wish, String name) {
+    if (!COMPUTES.contains(wish)) {
+      throw GraceException.user("engine.compute is '%s'; allowed: auto, float32, bfloat16", wish);
+    }
+    if (wish.equals("bfloat16") && !name.equals(LIBTORCH)) {
+      throw GraceException.user(
+          "engine.compute is 'bfloat16', which engine.name '%s' lacks; allowed: float32, or engine.name %s",
+          name, LIBTORCH);
+    }
+  }
+
+  private static DataType compute(String wish, Engine engine, Device device) {
+    boolean narrow =
+        wish.isEmpty() || wish.equals("auto")
+            ? engine instanceof LibTorchEngine own && !device.isGpu() && own.fastBfloat16()
+            : wish.equals("bfloat16");
+    return narrow ? DataType.BFLOAT16 : DataType.FLOAT32;
   }
 
   private static Engine libTorch(int threads) {

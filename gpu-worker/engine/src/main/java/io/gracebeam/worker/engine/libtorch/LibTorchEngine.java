@@ -78,10 +78,11 @@ public final class LibTorchEngine extends Engine {
   }
 
   /**
-   * Whether bfloat16 products run on instructions of their own here; slower than float32 if not.
+   * Whether bfloat16 products run on instructions of their own here, libtorch's or ours; slower
+   * than float32 if not.
    */
   public boolean fastBfloat16() {
-    return Processor.here().bfloat16();
+    return Processor.here().bfloat16() || ownKernels();
   }
 
   /**

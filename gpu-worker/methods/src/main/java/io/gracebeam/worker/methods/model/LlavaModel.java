@@ -5,6 +5,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
+import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
@@ -352,6 +353,26 @@ public final class LlavaModel implements AutoCloseable {
     NDArray out = Ops.scoped(() -> EngineArrays.cast(tower.features(pixels), DataType.FLOAT32));
     out.attach(pixels.getManager());
     return out;
+  }
+
+  /** The same to train the tower by; on the native kernels like {@link #trainingPass}. */
+  public VisionPass visionPass(NDArray pixels) {
+    checks.pixels(pixels);
+    if (nativeBlocks != null && linears.isEmpty()) {
+      return new NativeTower(this, nativeBlocks, pixels);
+    }
+    NDArray features = visionFeatures(pixels);
+    return new VisionPass() {
+      @Override
+      public NDArray features() {
+        return features;
+      }
+
+      @Override
+      public void backward(GradientCollector collector) {
+        // The collector's own pass went through the tower already.
+      }
+    };
   }
 
   /**

@@ -10,12 +10,9 @@ import java.util.function.Supplier;
  * of blocks.
  */
 final class NativePass implements TrainingPass {
-  private final LlavaModel model;
   private final NativeBlocks blocks;
   private final boolean checkpoints;
-  private final boolean towerTrained;
-  private final NDArray patches; // input of the tower's blocks, recorded; null without an image
-  private final NDArray[] towerStates; // inputs of the tower's blocks, and their output
+  private final NativeTower tower; // null without an image
   private final NDArray embedded; // input of the decoder's blocks, recorded
   private final NDArray[] states; // inputs of the decoder's blocks, and their output
   private final NDArray rows;
@@ -30,29 +27,13 @@ final class NativePass implements TrainingPass {
    */
   NativePass(
       LlavaModel model, NativeBlocks blocks, InputIds inputs, NDArray pixels, boolean checkpoints) {
-    this.model = model;
     this.blocks = blocks;
     this.checkpoints = checkpoints;
-    this.towerTrained =
-        model.parameters().entrySet().stream()
-            .anyMatch(e -> e.getKey().startsWith(VisionTower.TOWER) && e.getValue().hasGradient());
     DecoderPass pass = new DecoderPass(model, inputs);
     int layers = model.config().text().layers();
-    NDArray visual = null;
-    if (pixels == null) {
-      this.patches = null;
-      this.towerStates = new NDArray[0];
-    } else {
-      this.patches = model.tower().patches(pixels);
-      this.towerStates = new NDArray[model.config().visionBlocks() + 1];
-      towerStates[0] = patches.stopGradient();
-      for (int i = 1; i < towerStates.length; i++) {
-        towerStates[i] = blocks.tower(i - 1).forward(towerStates[i - 1]);
-      }
-      NDArray last = towerStates[towerStates.length - 1];
-      last.setRequiresGradient(towerTrained);
-      visual = Ops.scoped(() -> model.projected(model.tower().selected(last)));
-    }
+    this.tower = pixels == null ? null : new NativeTower(model, blocks, pixels);
+    NDArray visual =
+        tower == null ? null : Ops.scoped(() -> model.projected(tower.selected()));
     this.embedded = pass.embed(visual);
     this.states = new NDArray[layers + 1];
     states[0] = embedded.stopGradient();
@@ -100,20 +81,9 @@ final class NativePass implements TrainingPass {
     }
     run(collector, embedded, d);
     d.close();
-    if (patches != null && towerTrained) {
-      towerBackward(collector);
+    if (tower != null) {
+      tower.backward(collector);
     }
-  }
-
-  private void towerBackward(GradientCollector collector) {
-    int last = towerStates.length - 1;
-    NDArray d = towerStates[last].getGradient();
-    for (int i = last - 1; i >= 0; i--) {
-      d = replaced(d, blocks.tower(i).backward(towerStates[i], d));
-      towerStates[i + 1].close();
-    }
-    run(collector, patches, d);
-    d.close();
   }
 
   /** The second, in the place of the first. */
@@ -123,7 +93,7 @@ final class NativePass implements TrainingPass {
   }
 
   /** Runs a recorded part backwards from the gradient by its output. */
-  private static void run(GradientCollector collector, NDArray output, NDArray d) {
+  static void run(GradientCollector collector, NDArray output, NDArray d) {
     Ops.scoped(
         () -> {
           NDArray seed = GraphPass.seed(output, d, null, null);

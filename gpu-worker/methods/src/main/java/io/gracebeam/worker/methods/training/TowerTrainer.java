@@ -13,6 +13,7 @@ import io.gracebeam.worker.kernels.TokenLosses;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Hash;
 import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.VisionPass;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -115,7 +116,8 @@ final class TowerTrainer {
         try (NDManager manager = model.manager().newSubManager();
             NDScope scope = new NDScope()) {
           scope.suppressNotUsedWarning();
-          NDArray features = model.visionFeatures(maker.pixels(manager, part));
+          VisionPass pass = model.visionPass(maker.pixels(manager, part));
+          NDArray features = pass.features();
           long n = features.getShape().get(1);
           if (n != pool.getShape().get(2)) {
             features = features.get(":, 1:, :");
@@ -132,6 +134,7 @@ final class TowerTrainer {
                   d);
           loss += share * Arrays.stream(losses.ce()).average().orElse(0);
           collector.backward(logits.mul(EngineArrays.of(manager, d, logits.getShape())).sum());
+          pass.backward(collector);
         }
       }
     }

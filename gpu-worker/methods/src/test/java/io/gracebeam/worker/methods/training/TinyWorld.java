@@ -26,6 +26,7 @@ public final class TinyWorld {
               .setName(System.getProperty("grace.test.engine", Engines.LIBTORCH))
               .setThreads(1)
               .setDevice("cpu")
+              .setCompute("float32")
               .build());
 
   private static final String[] NAMES = {"red", "green", "blue"};
