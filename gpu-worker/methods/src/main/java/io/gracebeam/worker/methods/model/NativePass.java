@@ -32,8 +32,7 @@ final class NativePass implements TrainingPass {
     DecoderPass pass = new DecoderPass(model, inputs);
     int layers = model.config().text().layers();
     this.tower = pixels == null ? null : new NativeTower(model, blocks, pixels);
-    NDArray visual =
-        tower == null ? null : Ops.scoped(() -> model.projected(tower.selected()));
+    NDArray visual = tower == null ? null : Ops.scoped(() -> model.projected(tower.selected()));
     this.embedded = pass.embed(visual);
     this.states = new NDArray[layers + 1];
     states[0] = embedded.stopGradient();
