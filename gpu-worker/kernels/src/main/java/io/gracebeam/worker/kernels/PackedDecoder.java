@@ -16,7 +16,6 @@ import java.util.List;
  */
 public final class PackedDecoder implements AutoCloseable {
   private static final String WHERE = "PackedDecoder";
-  private static final int FEW = 16;
   private static final long ALIGN = 64;
 
   /**
@@ -45,9 +44,12 @@ public final class PackedDecoder implements AutoCloseable {
     return limits.rows() * row + (long) Float.BYTES * logitRows(limits) * shape.vocab();
   }
 
-  /** Rows whose logits are computed together: logits of all rows of a prompt would be large. */
+  /**
+   * Rows whose logits are computed together: one for each sequence, as generation wants them.
+   * Logits of all rows of a prompt would be large.
+   */
   private static int logitRows(Limits limits) {
-    return Math.min(limits.rows(), Math.max(limits.slots(), FEW));
+    return Math.min(limits.rows(), limits.slots());
   }
 
   private final NativeKernels kernels;

@@ -12,6 +12,7 @@ import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.checkpoint.TensorRows;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Collections;
@@ -24,6 +25,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.Function;
 import java.util.function.UnaryOperator;
 
 /**
@@ -40,14 +42,6 @@ public final class LlavaModel implements AutoCloseable {
     /** x [..., in] to a new array [..., out]. Arrays made inside are closed soon after the call. */
     NDArray apply(NDArray x);
 
-    /**
-     * Writes a row of the weight to {@code out} from {@code at} on. Called only for a head whose
-     * rows are the embeddings as well.
-     */
-    default void row(int index, float[] out, int at) {
-      throw GraceException.bug("a replaced weight gives no rows");
-    }
-
     /** Called once, when it is replaced or the model is closed. */
     @Override
     default void close() {}
@@ -60,6 +54,7 @@ public final class LlavaModel implements AutoCloseable {
   private final Map<String, float[]> masters = new HashMap<>();
   private final Map<String, Linear> linears = new HashMap<>();
   private PackedDecoder packed;
+  private TensorRows table;
   private int kvBits = 16;
   private final VisionTower tower;
   private final Decoder decoder;
@@ -76,42 +71,63 @@ public final class LlavaModel implements AutoCloseable {
   }
 
   /**
-   * Loads a dense Hugging Face folder.
+   * Loads a dense Hugging Face folder, one tensor after the other. A table of embeddings that is
+   * not the head stays in its file ({@link #setTable}).
    *
    * @throws GraceException DATA for anything wrong in the folder
    */
   public static LlavaModel load(EngineHandle engine, Path dir) {
     LlavaConfig config = LlavaConfig.read(dir);
-    return create(engine, config, values(config, dir));
+    Checkpoint checkpoint = opened(config, dir);
+    Set<String> inFile = config.tied() ? Set.of() : Set.of(Decoder.EMBEDDING);
+    LlavaModel model =
+        create(
+            engine,
+            config,
+            name -> inFile.contains(name) ? null : values(checkpoint, name),
+            inFile);
+    if (!config.tied()) {
+      model.setTable(checkpoint.rows(Decoder.EMBEDDING));
+    }
+    return model;
   }
 
-  /** The same, with {@link #masters}. */
+  /** The same with everything in memory, and with {@link #masters}. */
   public static LlavaModel loadForTraining(EngineHandle engine, Path dir) {
     LlavaConfig config = LlavaConfig.read(dir);
-    return createForTraining(engine, config, values(config, dir));
+    Checkpoint checkpoint = opened(config, dir);
+    Map<String, float[]> values = new HashMap<>();
+    for (String name : config.parameterShapes().keySet()) {
+      values.put(name, values(checkpoint, name));
+    }
+    return createForTraining(engine, config, values);
   }
 
-  private static Map<String, float[]> values(LlavaConfig config, Path dir) {
-    Checkpoint checkpoint = Checkpoint.load(dir);
+  private static Checkpoint opened(LlavaConfig config, Path dir) {
+    Checkpoint checkpoint = Checkpoint.open(dir);
     checkpoint.requireTied(config.tied());
-    Map<String, float[]> values = new HashMap<>();
     for (Map.Entry<String, long[]> entry : config.parameterShapes().entrySet()) {
-      Tensor tensor = checkpoint.tensors().get(entry.getKey());
-      if (tensor == null) {
+      long[] shape = checkpoint.shape(entry.getKey());
+      if (shape == null) {
         if (optional(entry.getKey())) {
           continue;
         }
         throw GraceException.data(
             "the checkpoint lacks %s, which its config.json calls for", entry.getKey());
       }
-      if (!Arrays.equals(tensor.shape(), entry.getValue())) {
+      if (!Arrays.equals(shape, entry.getValue())) {
         throw GraceException.data(
             "%s has shape %s; its config.json calls for %s",
-            entry.getKey(), Arrays.toString(tensor.shape()), Arrays.toString(entry.getValue()));
+            entry.getKey(), Arrays.toString(shape), Arrays.toString(entry.getValue()));
       }
-      values.put(entry.getKey(), tensor.floats());
     }
-    return values;
+    return checkpoint;
+  }
+
+  /** Null where there is none of the name. */
+  private static float[] values(Checkpoint checkpoint, String name) {
+    Tensor tensor = checkpoint.tensor(name);
+    return tensor == null ? null : tensor.floats();
   }
 
   /** {@link #create}, with the given values as {@link #masters}, which training overwrites. */
@@ -129,23 +145,27 @@ public final class LlavaModel implements AutoCloseable {
    */
   public static LlavaModel create(
       EngineHandle engine, LlavaConfig config, Map<String, float[]> values) {
-    return create(engine, config, values, Set.of());
+    return create(engine, config, values::get, Set.of());
   }
 
   /**
    * The same.
    *
+   * @param values asked for one after the other; null for what is missing
    * @param replaced further weights that may be missing, since a {@link Linear} will be set for
-   *     each; the table of embeddings if it has the rows of a head that is among them
+   *     each, or {@link #setTable} called for the table of embeddings
    */
   public static LlavaModel create(
-      EngineHandle engine, LlavaConfig config, Map<String, float[]> values, Set<String> replaced) {
+      EngineHandle engine,
+      LlavaConfig config,
+      Function<String, float[]> values,
+      Set<String> replaced) {
     LlavaModel model = new LlavaModel(engine, config);
     Set<String> absent = new LinkedHashSet<>(model.quantizableWeights());
     absent.addAll(replaced);
     try {
       for (Map.Entry<String, long[]> entry : config.parameterShapes().entrySet()) {
-        float[] data = values.get(entry.getKey());
+        float[] data = values.apply(entry.getKey());
         if (data == null) {
           if (optional(entry.getKey()) || absent.contains(entry.getKey())) {
             continue;
@@ -252,6 +272,25 @@ public final class LlavaModel implements AutoCloseable {
     this.kvBits = kvBits;
   }
 
+  /**
+   * Lets embeddings be looked up in a table [vocab, width] that stays in its file; it is closed
+   * when it is replaced or the model is closed. Null for the parameter.
+   *
+   * @throws GraceException DATA for a table of other sizes
+   */
+  public void setTable(TensorRows rows) {
+    if (rows != null && (rows.rows() != config.vocab() || rows.cols() != config.text().width())) {
+      rows.close();
+      throw GraceException.data(
+          "the table of embeddings is %d x %d; its config.json calls for %d x %d",
+          rows.rows(), rows.cols(), config.vocab(), config.text().width());
+    }
+    if (table != null) {
+      table.close();
+    }
+    table = rows;
+  }
+
   /** Bits of the packed decoder's cached keys and values. */
   int kvBits() {
     return kvBits;
@@ -340,6 +379,9 @@ public final class LlavaModel implements AutoCloseable {
     parameters.forEach(
         (name, array) ->
             tensors.put(name, Tensor.of(array.getShape().getShape(), array.toFloatArray())));
+    if (table != null) {
+      tensors.put(Decoder.EMBEDDING, table.all());
+    }
     CheckpointWriter.write(dir, tensors);
   }
 
@@ -348,6 +390,7 @@ public final class LlavaModel implements AutoCloseable {
     linears.values().forEach(Linear::close);
     linears.clear();
     setPacked(null, 16);
+    setTable(null);
     manager.close();
   }
 
@@ -385,10 +428,9 @@ public final class LlavaModel implements AutoCloseable {
     return linear == null ? Ops.linear(x, parameter(name), null) : linear.apply(x);
   }
 
-  /** Embeddings of tokens [count] -> [count, width]; without a table they are the head's rows. */
+  /** Embeddings of tokens [count] -> [count, width]. */
   private NDArray lookUp(long[] tokens) {
-    Linear table = linears.get(Decoder.HEAD);
-    if (table == null || parameters.containsKey(Decoder.EMBEDDING)) {
+    if (table == null) {
       return Ops.rows(manager, parameter(Decoder.EMBEDDING), tokens);
     }
     int width = config.text().width();

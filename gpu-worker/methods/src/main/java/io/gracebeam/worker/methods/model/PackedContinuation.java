@@ -71,6 +71,9 @@ final class PackedContinuation implements Continuation {
     }
     forward(alive, positions, x);
     float[] own = logits(x);
+    if (alive.length == tokens.length) {
+      return own;
+    }
     int vocab = model.config().vocab();
     float[] out = new float[tokens.length * vocab];
     for (int i = 0; i < alive.length; i++) {
@@ -126,6 +129,9 @@ final class PackedContinuation implements Continuation {
     int width = model.config().text().width();
     int vocab = model.config().vocab();
     int count = states.length / width;
+    if (count <= rows) {
+      return session.logits(states);
+    }
     float[] out = new float[count * vocab];
     for (int from = 0; from < count; from += rows) {
       int to = Math.min(count, from + rows);
