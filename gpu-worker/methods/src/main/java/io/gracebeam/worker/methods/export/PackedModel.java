@@ -1,9 +1,6 @@
 package io.gracebeam.worker.methods.export;
 
-import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.DecoderWeights;
@@ -11,7 +8,7 @@ import io.gracebeam.worker.kernels.FloatWeight;
 import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.kernels.Matrix;
 import io.gracebeam.worker.kernels.NativeKernels;
-import io.gracebeam.worker.kernels.PackedMatrix;
+import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
@@ -20,31 +17,32 @@ import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.model.Part;
 import java.nio.file.Path;
 import java.util.AbstractList;
-import java.util.HashSet;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
-import java.util.function.Supplier;
 
 /**
  * Opens deployed folders: a pack-quantized one computes all packed linears on the packed words, a
  * dense one as it is.
  */
 public final class PackedModel {
-  private static final String ROOT = "language_model.model.";
+  static final String ROOT = "language_model.model.";
   private static final String EMBEDDING = ROOT + "embed_tokens.weight";
-  private static final String HEAD = "language_model.lm_head.weight";
+  static final String HEAD = "language_model.lm_head.weight";
   private static final String PACKED = ".weight_packed";
 
   private PackedModel() {}
 
   /**
    * Loads a pack-quantized or dense Hugging Face folder. Tensors are read one after the other, and
-   * each weight is kept once: packed in the decoder in C where that can be, else for the kernels at
-   * hand. A table of embeddings that is not the head stays in its file.
+   * each linear's weight is kept once: in the decoder in C where that can be, whose weights passes
+   * of the engine take as well, else for the kernels at hand. A table of embeddings that is not the
+   * head stays in its file.
    *
    * @throws GraceException data, if packed tensors and config.json do not fit each other
    */
@@ -57,36 +55,38 @@ public final class PackedModel {
     Scheme scheme = Scheme.read(folder, config.text().headDim());
     Set<String> packed = packedNames(checkpoint.names());
     packed.forEach(name -> checkPart(config, name, sizes(name, checkpoint::tensor)));
-    Set<String> absent = new HashSet<>(packed);
-    if (!config.tied()) {
-      absent.add(EMBEDDING);
-    }
     Function<String, float[]> values =
         name -> {
-          Tensor tensor = absent.contains(name) ? null : checkpoint.tensor(name);
+          Tensor tensor = packed.contains(name) ? null : checkpoint.tensor(name);
           return tensor == null ? null : tensor.floats();
         };
     Function<String, PackedWeight> weights =
         name -> packed.contains(name) ? packedWeight(scheme, checkpoint::tensor, name) : null;
-    LlavaModel model = LlavaModel.create(engine, config, values, absent);
+    Set<String> absent = new LinkedHashSet<>(packed);
+    NativeKernels kernels = kernels(config, packed);
+    if (!config.tied()) {
+      absent.add(EMBEDDING);
+      if (kernels != null && absent.add(HEAD)) {
+        checkHead(config, checkpoint.shape(HEAD));
+      }
+    }
+    LlavaModel model =
+        LlavaModel.create(
+            engine, config, name -> absent.contains(name) ? null : values.apply(name), absent);
     try {
-      if (!config.tied()) {
+      if (absent.remove(EMBEDDING)) {
         model.setTable(checkpoint.rows(EMBEDDING));
       }
-      NativeKernels kernels =
-          KernelProvider.best() instanceof NativeKernels n
-                  && packed.containsAll(model.quantizableWeights())
-              ? n
-              : null;
-      for (String name : packed) {
-        Packed linear = new Packed(config.parameterShapes().get(name), () -> weights.apply(name));
-        model.setLinear(name, linear);
-        if (kernels == null || !ofDecoder(name)) {
-          linear.open();
-        }
-      }
       if (kernels != null) {
-        model.setPacked(kernels.decoder(weights(config, values, weights)), scheme.kvBits());
+        PackedDecoder decoder = kernels.decoder(weights(config, values, weights));
+        model.setPacked(decoder, scheme.kvBits());
+        Map<String, PackedLinear> shared = PackedLinear.of(decoder);
+        shared.keySet().retainAll(absent);
+        shared.forEach(model::setLinear);
+        absent.removeAll(shared.keySet());
+      }
+      for (String name : absent) {
+        model.setLinear(name, PackedLinear.of(weights.apply(name)));
       }
     } catch (RuntimeException e) {
       model.close();
@@ -95,10 +95,21 @@ public final class PackedModel {
     return model;
   }
 
-  /** Whether the decoder in C holds the weight. */
-  private static boolean ofDecoder(String name) {
-    Part part = Part.of(name).orElseThrow();
-    return part == Part.DECODER || part == Part.HEAD;
+  /** The kernels in C where they can hold the whole decoder, null where not. */
+  private static NativeKernels kernels(LlavaConfig config, Set<String> packed) {
+    boolean whole =
+        config.parameterShapes().keySet().stream()
+            .filter(name -> Part.of(name).equals(Optional.of(Part.DECODER)))
+            .allMatch(packed::contains);
+    return whole && KernelProvider.best() instanceof NativeKernels kernels ? kernels : null;
+  }
+
+  private static void checkHead(LlavaConfig config, long[] shape) {
+    if (!Arrays.equals(shape, config.parameterShapes().get(HEAD))) {
+      throw GraceException.data(
+          "%s has shape %s; its config.json calls for %s",
+          HEAD, Arrays.toString(shape), Arrays.toString(config.parameterShapes().get(HEAD)));
+    }
   }
 
   private static void checkPart(LlavaConfig config, String name, long[] sizes) {
@@ -216,47 +227,5 @@ public final class PackedModel {
         values.apply(name + "post_attention_layernorm.weight"),
         PackedWeight.stack(w.apply("mlp.gate"), w.apply("mlp.up")),
         w.apply("mlp.down"));
-  }
-
-  /**
-   * A product with a packed weight, on the kernels of this process. What the decoder in C holds as
-   * well is read and packed at its first use, by a pass of the engine: generation needs none.
-   */
-  private static final class Packed implements LlavaModel.Linear {
-    private final int rows;
-    private final int cols;
-    private final Supplier<PackedWeight> weight;
-    private PackedMatrix matrix;
-
-    Packed(long[] shape, Supplier<PackedWeight> weight) {
-      this.rows = (int) shape[0];
-      this.cols = (int) shape[1];
-      this.weight = weight;
-    }
-
-    void open() {
-      if (matrix == null) {
-        matrix = KernelProvider.best().open(weight.get());
-      }
-    }
-
-    @Override
-    public NDArray apply(NDArray x) {
-      open();
-      float[] in = x.toFloatArray();
-      int m = in.length / cols;
-      float[] y = new float[m * rows];
-      matrix.multiply(in, m, y);
-      long[] shape = x.getShape().getShape().clone();
-      shape[shape.length - 1] = rows;
-      return EngineArrays.of(x.getManager(), y, new Shape(shape), x.getDataType());
-    }
-
-    @Override
-    public void close() {
-      if (matrix != null) {
-        matrix.close();
-      }
-    }
   }
 }

@@ -17,6 +17,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -54,6 +55,7 @@ public final class LlavaModel implements AutoCloseable {
   private final Map<String, float[]> masters = new HashMap<>();
   private final Map<String, Linear> linears = new HashMap<>();
   private PackedDecoder packed;
+  private final Set<PackedDecoder> decoders = new HashSet<>();
   private TensorRows table;
   private int kvBits = 16;
   private final VisionTower tower;
@@ -259,14 +261,15 @@ public final class LlavaModel implements AutoCloseable {
   }
 
   /**
-   * Lets generation run on a packed decoder, which is closed when it is replaced or the model is
-   * closed; null for the engine, which caches keys and values in its compute type.
+   * Lets generation run on a packed decoder, which is closed with the model and not before, since
+   * linears may be its weights; null for the engine, which caches keys and values in its compute
+   * type.
    *
    * @param kvBits bits of a cached key or value: 16 or 8
    */
   public void setPacked(PackedDecoder decoder, int kvBits) {
-    if (packed != null) {
-      packed.close();
+    if (decoder != null) {
+      decoders.add(decoder);
     }
     packed = decoder;
     this.kvBits = kvBits;
@@ -389,7 +392,9 @@ public final class LlavaModel implements AutoCloseable {
   public void close() {
     linears.values().forEach(Linear::close);
     linears.clear();
-    setPacked(null, 16);
+    packed = null;
+    decoders.forEach(PackedDecoder::close);
+    decoders.clear();
     setTable(null);
     manager.close();
   }

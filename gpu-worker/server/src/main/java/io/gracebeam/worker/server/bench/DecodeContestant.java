@@ -69,6 +69,7 @@ final class DecodeContestant {
       System.out.printf("whole %d %d %d%n", beside, process, planned);
       System.out.printf("bytes %d %d%n", decoder.weightBytes(), session.bytes());
       System.out.flush();
+      float[] logits = new float[shape.vocab()];
       while (in.readLine() != null) {
         long start = System.nanoTime();
         for (int at = 0; at < prompt; at += chunk) {
@@ -77,7 +78,8 @@ final class DecodeContestant {
         long filled = System.nanoTime();
         float sum = 0;
         for (int t = 0; t < tokens; t++) {
-          sum += session.logits(rows(session, table, prompt + t, 1))[0];
+          session.logits(rows(session, table, prompt + t, 1), logits, 0);
+          sum += logits[0];
         }
         System.out.printf(
             "seconds %.6f %.6f %s resident %d peak %d%n",
