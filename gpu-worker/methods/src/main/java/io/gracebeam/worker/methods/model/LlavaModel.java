@@ -88,10 +88,15 @@ public final class LlavaModel implements AutoCloseable {
             config,
             name -> inFile.contains(name) ? null : values(checkpoint, name),
             inFile);
-    if (!config.tied()) {
-      model.setTable(checkpoint.rows(Decoder.EMBEDDING));
+    try {
+      if (!config.tied()) {
+        model.setTable(checkpoint.rows(Decoder.EMBEDDING));
+      }
+      return model;
+    } catch (RuntimeException e) {
+      model.close();
+      throw e;
     }
-    return model;
   }
 
   /** The same with everything in memory, and with {@link #masters}. */

@@ -339,6 +339,34 @@ class LayoutsTest {
     }
   }
 
+  /** What the decoder in C holds, and the table in its file, are checked like all the rest. */
+  @Test
+  void tensorsThatAreMissingOrOfAnotherShapeAreRefused() throws IOException {
+    Path folder = export("incomplete", student, "pack-quantized", variant().build());
+    SortedMap<String, Tensor> good = new TreeMap<>(Checkpoint.load(folder).tensors());
+    Tensor two = Tensor.of(new long[] {2, 1}, new float[] {1, 2});
+    String scale = "language_model.model.layers.1.mlp.up_proj.weight_scale";
+    for (String name : new String[] {HEAD, EMBEDDING, scale}) {
+      assertThat(good).containsKey(name);
+      for (Tensor other : new Tensor[] {null, two}) {
+        SortedMap<String, Tensor> bad = new TreeMap<>(good);
+        if (other == null) {
+          bad.remove(name);
+        } else {
+          bad.put(name, other);
+        }
+        CheckpointWriter.write(folder, bad);
+        assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, folder))
+            .isInstanceOfSatisfying(
+                GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA));
+      }
+    }
+    CheckpointWriter.write(folder, good);
+    try (LlavaModel model = PackedModel.load(TinyWorld.ENGINE, folder)) {
+      assertThat(model.parameters()).doesNotContainKey(EMBEDDING);
+    }
+  }
+
   @Test
   void rowsOfAPackedWeightAreThoseOfTheWhole() {
     Map<String, Tensor> tensors =
