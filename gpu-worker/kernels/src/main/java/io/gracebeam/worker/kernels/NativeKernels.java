@@ -301,7 +301,8 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     }
   }
 
-  private void multiply(MemorySegment weight, int rows, int cols, float[] x, int m, float[] y) {
+  /** A product with a weight [rows, cols] of {@link #pack}; x [m, cols] and y [m, rows] fit. */
+  void multiply(MemorySegment weight, int rows, int cols, float[] x, int m, float[] y) {
     lock();
     try {
       long in = up((long) Float.BYTES * m * cols);

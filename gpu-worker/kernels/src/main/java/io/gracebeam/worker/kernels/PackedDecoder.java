@@ -16,8 +16,8 @@ import java.util.List;
  */
 public final class PackedDecoder implements AutoCloseable {
   private static final String WHERE = "PackedDecoder";
-  private static final int FEW = 16;
   private static final long ALIGN = 64;
+  private static final int LAYER_TENSORS = 7;
 
   /**
    * What a session has room for.
@@ -45,9 +45,12 @@ public final class PackedDecoder implements AutoCloseable {
     return limits.rows() * row + (long) Float.BYTES * logitRows(limits) * shape.vocab();
   }
 
-  /** Rows whose logits are computed together: logits of all rows of a prompt would be large. */
+  /**
+   * Rows whose logits are computed together: one for each sequence, as generation wants them.
+   * Logits of all rows of a prompt would be large.
+   */
   private static int logitRows(Limits limits) {
-    return Math.min(limits.rows(), Math.max(limits.slots(), FEW));
+    return Math.min(limits.rows(), limits.slots());
   }
 
   private final NativeKernels kernels;
@@ -101,6 +104,79 @@ public final class PackedDecoder implements AutoCloseable {
   /** Sizes. */
   public DecoderShape shape() {
     return shape;
+  }
+
+  /** Weights of a layer, by their place among its tensors. */
+  public enum Weight {
+    /** Queries, keys and values below each other. */
+    QKV(1),
+    /** What the mixed heads are multiplied with. */
+    OUT(3),
+    /** Gate and up below each other. */
+    GATE_UP(5),
+    /** The multilayer perceptron's second. */
+    DOWN(6);
+
+    private final int place;
+
+    Weight(int place) {
+      this.place = place;
+    }
+  }
+
+  /**
+   * A weight of a layer, to be multiplied by itself. It is the decoder's own and no copy: closing
+   * it does nothing, and it cannot be used when the decoder is closed.
+   */
+  public PackedMatrix matrix(int layer, Weight weight) {
+    if (layer < 0 || layer >= shape.layers()) {
+      throw Checks.error(WHERE, "layer is %d, allowed are 0 to %d", layer, shape.layers() - 1);
+    }
+    MemorySegment tensor = tensors.get(layer * LAYER_TENSORS + weight.place);
+    return switch (weight) {
+      case QKV -> new View(tensor, shape.qkv(), shape.width());
+      case OUT -> new View(tensor, shape.width(), shape.heads() * shape.headDim());
+      case GATE_UP -> new View(tensor, 2 * shape.mlp(), shape.width());
+      case DOWN -> new View(tensor, shape.width(), shape.mlp());
+    };
+  }
+
+  /** The head, without the norm before it, as {@link #matrix} gives a layer's weights. */
+  public PackedMatrix head() {
+    return new View(tensors.getLast(), shape.vocab(), shape.width());
+  }
+
+  private final class View implements PackedMatrix {
+    private final MemorySegment weight;
+    private final int rows;
+    private final int cols;
+
+    View(MemorySegment weight, int rows, int cols) {
+      this.weight = weight;
+      this.rows = rows;
+      this.cols = cols;
+    }
+
+    @Override
+    public void multiply(float[] x, int m, float[] y) {
+      if (!arena.scope().isAlive()) {
+        throw new IllegalStateException("the decoder is closed");
+      }
+      PackedWeight.checkProduct(WHERE, x, m, y, rows, cols);
+      if (m > 0) {
+        kernels.multiply(weight, rows, cols, x, m, y);
+      }
+    }
+
+    @Override
+    public long bytes() {
+      return weight.byteSize();
+    }
+
+    @Override
+    public void close() {
+      // The weight is the decoder's.
+    }
   }
 
   /** Bytes of weights as they lie in memory. */
@@ -210,12 +286,29 @@ public final class PackedDecoder implements AutoCloseable {
     }
 
     /** Last norm and head of states [rows, width]: logits [rows, vocab]. */
-    public synchronized float[] logits(float[] x) {
+    public float[] logits(float[] x) {
+      float[] out = new float[Math.multiplyExact(x.length / shape.width(), shape.vocab())];
+      logits(x, out, 0);
+      return out;
+    }
+
+    /**
+     * The same, written to {@code out} from {@code at} on: logits are large, and an array that is
+     * used again for each token leaves none to be collected.
+     */
+    public synchronized void logits(float[] x, float[] out, int at) {
       int n = x.length / shape.width();
       check(n);
       Checks.length(WHERE, "x", x.length, n * shape.width());
       Checks.finite(WHERE, "x", x, 0, x.length);
-      float[] out = new float[n * shape.vocab()];
+      if (at < 0 || (long) n * shape.vocab() > out.length - (long) at) {
+        throw Checks.error(
+            WHERE,
+            "out has %d numbers from %d on, allowed are at least %d",
+            out.length - at,
+            at,
+            (long) n * shape.vocab());
+      }
       int most = logitRows(limits);
       for (int from = 0; from < n; from += most) {
         int count = Math.min(most, n - from);
@@ -223,9 +316,8 @@ public final class PackedDecoder implements AutoCloseable {
         MemorySegment.copy(x, from * width, states, JAVA_FLOAT, 0, count * width);
         kernels.logits(handle, count, states, logits);
         int vocab = shape.vocab();
-        MemorySegment.copy(logits, JAVA_FLOAT, 0, out, from * vocab, count * vocab);
+        MemorySegment.copy(logits, JAVA_FLOAT, 0, out, at + from * vocab, count * vocab);
       }
-      return out;
     }
 
     private void check(int n) {

@@ -200,6 +200,13 @@ class PackedDecoderTest {
       assertThatThrownBy(() -> d.forward(new int[3], new int[3], new float[24], new float[48]))
           .hasMessage("PackedDecoder: there are 3 rows, allowed are 1 to 2");
       assertThatThrownBy(() -> d.logits(new float[17])).hasMessageContaining("exactly 16");
+      for (int at : new int[] {-1, 2, Integer.MAX_VALUE}) {
+        assertThatThrownBy(() -> d.logits(x, new float[10], at))
+            .hasMessageContaining("allowed are at least 9");
+      }
+      float[] out = new float[10];
+      d.logits(new float[16], out, 1);
+      assertThat(out).isEqualTo(new float[10]);
       d.close();
       assertThatThrownBy(() -> d.logits(x)).hasMessage("the session is closed");
       assertThatThrownBy(d::bytes).isInstanceOf(IllegalStateException.class);
@@ -218,6 +225,46 @@ class PackedDecoderTest {
     assertThatThrownBy(() -> new DecoderShape(1, 16, 3, 2, 8, 16, 9, 1e-6f))
         .hasMessageContaining("kvHeads is 2");
     assertThatThrownBy(() -> new PackedDecoder.Limits(1, 1, 1, 4)).hasMessageContaining("8 and 16");
+  }
+
+  /** Weights given out one by one are those that the decoder was made of, to the bit. */
+  @Test
+  void weightsCanBeMultipliedByThemselves() {
+    DecoderShape shape = new DecoderShape(2, 24, 3, 1, 8, 20, 9, 1e-6f);
+    DecoderWeights w = weights(shape, 4, 8, true);
+    NativeLibrary library = library();
+    Random random = new Random(3);
+    PackedMatrix left;
+    try (NativeKernels kernels = new NativeKernels(library, 0, 2, new ScalarKernels());
+        PackedDecoder decoder = kernels.decoder(w)) {
+      for (int i = 0; i < shape.layers(); i++) {
+        DecoderWeights.Layer l = w.layers().get(i);
+        same(random, kernels, decoder.matrix(i, PackedDecoder.Weight.QKV), l.qkv());
+        same(random, kernels, decoder.matrix(i, PackedDecoder.Weight.OUT), l.out());
+        same(random, kernels, decoder.matrix(i, PackedDecoder.Weight.GATE_UP), l.gateUp());
+        same(random, kernels, decoder.matrix(i, PackedDecoder.Weight.DOWN), l.down());
+      }
+      same(random, kernels, decoder.head(), w.head());
+      assertThatThrownBy(() -> decoder.matrix(2, PackedDecoder.Weight.OUT))
+          .hasMessage("PackedDecoder: layer is 2, allowed are 0 to 1");
+      assertThatThrownBy(() -> decoder.head().multiply(new float[23], 1, new float[9]))
+          .isInstanceOf(IllegalArgumentException.class);
+      left = decoder.head();
+    }
+    assertThatThrownBy(() -> left.multiply(new float[24], 1, new float[9]))
+        .hasMessage("the decoder is closed");
+  }
+
+  private static void same(Random random, NativeKernels kernels, PackedMatrix own, Matrix of) {
+    int m = 3;
+    float[] x = QuantizerTest.random(random, m * of.cols());
+    float[] y = new float[m * of.rows()];
+    float[] expected = new float[y.length];
+    own.multiply(x, m, y);
+    own.close(); // Does nothing: the weight is the decoder's.
+    own.multiply(x, m, y);
+    kernels.matmul(x, m, (PackedWeight) of, expected);
+    assertThat(y).containsExactly(expected);
   }
 
   /** One sequence in double precision; keys and values rounded as the caches do. */

@@ -22,7 +22,7 @@ import java.util.regex.Pattern;
 /**
  * The weights of a Hugging Face folder, with or without a shard index, under canonical names
  * ({@link TensorNames}). Shards must lie in the folder itself; a name that leaves it, also through
- * a link, is refused. Floating-point tensors must be finite.
+ * a link, is refused. Floating-point tensors must be finite, which is seen when they are read.
  */
 public final class Checkpoint {
   private static final String SINGLE = "model.safetensors";
@@ -32,10 +32,14 @@ public final class Checkpoint {
   private static final String EMBEDDING = "language_model.model.embed_tokens.weight";
   private static final String HEAD = "language_model.lm_head.weight";
 
-  private final LinkedHashMap<String, Tensor> tensors;
+  /** Where a tensor lies. */
+  private record Place(Path file, TensorInfo info) {}
 
-  private Checkpoint(LinkedHashMap<String, Tensor> tensors) {
-    this.tensors = tensors;
+  private final Map<String, Place> places;
+  private final Map<String, Tensor> loaded = new HashMap<>();
+
+  private Checkpoint(Map<String, Place> places) {
+    this.places = places;
   }
 
   /**
@@ -44,41 +48,97 @@ public final class Checkpoint {
    * @throws GraceException DATA for anything wrong with the files, naming file and tensor
    */
   public static Checkpoint load(Path dir) {
+    Checkpoint out = open(dir);
+    out.places.keySet().forEach(name -> out.loaded.put(name, out.tensor(name)));
+    return out;
+  }
+
+  /**
+   * Reads and checks the headers alone; tensors are read when they are asked for.
+   *
+   * @throws GraceException DATA for anything wrong with the headers, naming file and tensor
+   */
+  public static Checkpoint open(Path dir) {
     if (!Files.isDirectory(dir)) {
       throw GraceException.data(
           "%s is no folder; allowed: a Hugging Face model folder", dir.getFileName());
     }
-    LinkedHashMap<String, Tensor> tensors = new LinkedHashMap<>();
-    Map<String, String> origin = new HashMap<>();
+    LinkedHashMap<String, Place> places = new LinkedHashMap<>();
     Path index = dir.resolve(INDEX);
     if (Files.exists(index)) {
       Map<String, Set<String>> shards = readIndex(index);
       for (Map.Entry<String, Set<String>> shard : shards.entrySet()) {
-        loadFile(inside(dir, shard.getKey()), shard.getValue(), tensors, origin);
+        openFile(inside(dir, shard.getKey()), shard.getValue(), places);
       }
     } else if (Files.exists(dir.resolve(SINGLE))) {
-      loadFile(inside(dir, SINGLE), null, tensors, origin);
+      openFile(inside(dir, SINGLE), null, places);
     } else {
       throw GraceException.data(
           "the model folder %s has no weights; allowed: %s or %s",
           dir.getFileName(), SINGLE, INDEX);
     }
-    return new Checkpoint(tensors);
+    return new Checkpoint(places);
   }
 
-  /** Tensors by canonical name, in the order of the files. */
+  /** Canonical names, in the order of the files. */
+  public Set<String> names() {
+    return Collections.unmodifiableSet(places.keySet());
+  }
+
+  /** Tensors by canonical name, in the order of the files; all of them are read. */
   public Map<String, Tensor> tensors() {
-    return Collections.unmodifiableMap(tensors);
+    Map<String, Tensor> out = new LinkedHashMap<>();
+    places.keySet().forEach(name -> out.put(name, tensor(name)));
+    return Collections.unmodifiableMap(out);
+  }
+
+  /**
+   * One tensor; null where there is none of the name. After {@link #open} each call reads it.
+   *
+   * @throws GraceException DATA where the file is cut off or a number is not finite
+   */
+  public Tensor tensor(String name) {
+    Place place = places.get(name);
+    if (place == null || loaded.containsKey(name)) {
+      return loaded.get(name);
+    }
+    String file = Safetensors.name(place.file);
+    try (FileChannel channel = FileChannel.open(place.file, StandardOpenOption.READ)) {
+      Tensor tensor = Safetensors.load(channel, place.info, file);
+      requireFinite(file, place.info.name(), tensor);
+      return tensor;
+    } catch (IOException e) {
+      throw Safetensors.unreadable(place.file, e);
+    }
+  }
+
+  /** Row-major shape of a tensor; null where there is none of the name. */
+  public long[] shape(String name) {
+    Place place = places.get(name);
+    return place == null ? null : place.info.shape().clone();
+  }
+
+  /**
+   * A matrix that stays in its file, after every number of it was found to be finite; the caller's
+   * to close.
+   *
+   * @throws GraceException DATA where it is missing, is no matrix of floating-point numbers, or has
+   *     one that is not finite
+   */
+  public TensorRows rows(String name) {
+    Place place = places.get(name);
+    if (place == null || !TensorRows.possible(place.info)) {
+      throw GraceException.data("the checkpoint has no matrix of numbers named %s", name);
+    }
+    return TensorRows.open(place.file, place.info).checked();
   }
 
   /** Refuses a head whose values differ from the embedding table it is declared to be tied to. */
   public void requireTied(boolean tied) {
-    Tensor head = tensors.get(HEAD);
-    Tensor embedding = tensors.get(EMBEDDING);
     if (tied
-        && head != null
-        && embedding != null
-        && !Arrays.equals(head.floats(), embedding.floats())) {
+        && places.containsKey(HEAD)
+        && places.containsKey(EMBEDDING)
+        && !Arrays.equals(tensor(HEAD).floats(), tensor(EMBEDDING).floats())) {
       throw GraceException.data(
           "tie_word_embeddings is true but %s and %s differ; allowed: equal values, or false",
           HEAD, EMBEDDING);
@@ -135,31 +195,23 @@ public final class Checkpoint {
     }
   }
 
-  private static void loadFile(
-      Path file, Set<String> expected, Map<String, Tensor> tensors, Map<String, String> origin) {
+  private static void openFile(Path file, Set<String> expected, Map<String, Place> places) {
     String fileName = Safetensors.name(file);
-    try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
-      Map<String, TensorInfo> infos = Safetensors.readHeader(channel, fileName);
-      if (expected != null) {
-        checkAgainstIndex(fileName, infos.keySet(), expected);
+    Map<String, TensorInfo> infos = Safetensors.read(file);
+    if (expected != null) {
+      checkAgainstIndex(fileName, infos.keySet(), expected);
+    }
+    for (TensorInfo info : infos.values()) {
+      String canonical = TensorNames.canonical(info.name());
+      if (canonical == null) {
+        continue;
       }
-      for (TensorInfo info : infos.values()) {
-        String canonical = TensorNames.canonical(info.name());
-        if (canonical == null) {
-          continue;
-        }
-        String before = origin.put(canonical, info.name());
-        if (before != null) {
-          throw GraceException.data(
-              "%s: tensors %s and %s are the same parameter %s",
-              fileName, before, info.name(), canonical);
-        }
-        Tensor tensor = Safetensors.load(channel, info, fileName);
-        requireFinite(fileName, info.name(), tensor);
-        tensors.put(canonical, tensor);
+      Place before = places.put(canonical, new Place(file, info));
+      if (before != null) {
+        throw GraceException.data(
+            "%s: tensors %s and %s are the same parameter %s",
+            fileName, before.info.name(), info.name(), canonical);
       }
-    } catch (IOException e) {
-      throw Safetensors.unreadable(file, e);
     }
   }
 
@@ -186,11 +238,14 @@ public final class Checkpoint {
     float[] values = tensor.floats();
     for (int i = 0; i < values.length; i++) {
       if (!Float.isFinite(values[i])) {
-        throw GraceException.data(
-            "%s: tensor %s holds %s at element %d; allowed: finite numbers",
-            file, name, values[i], i);
+        throw notFinite(file, name, values[i], i);
       }
     }
+  }
+
+  static GraceException notFinite(String file, String name, float value, long at) {
+    return GraceException.data(
+        "%s: tensor %s holds %s at element %d; allowed: finite numbers", file, name, value, at);
   }
 
   private static String printable(String text) {

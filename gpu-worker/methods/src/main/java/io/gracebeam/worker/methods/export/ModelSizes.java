@@ -21,8 +21,8 @@ import java.util.Optional;
  * @param tied whether its head is the table of embeddings
  * @param vision linears of the vision tower
  * @param projector linears between tower and decoder
- * @param rest numbers outside of the decoder that are no linear's weight: biases, norms, patches,
- *     and the table of embeddings where it is not the head
+ * @param rest numbers outside of the decoder that are no linear's weight: biases, norms, patches;
+ *     not the table of embeddings
  * @param numberBits of a number that is not quantised: 16 or 32
  */
 public record ModelSizes(
@@ -65,7 +65,7 @@ public record ModelSizes(
         }
       } else if (!e.getKey().startsWith("language_model.model.layers.")
           && !e.getKey().equals("language_model.model.norm.weight")
-          && !(config.tied() && e.getKey().endsWith(".embed_tokens.weight"))) {
+          && !e.getKey().endsWith(".embed_tokens.weight")) {
         long count = 1;
         for (long n : shape) {
           count = Math.multiplyExact(count, n);
@@ -100,6 +100,14 @@ public record ModelSizes(
       case "qwen2-vl-2b" -> qwen2b();
       default -> throw GraceException.user("--shape is '%s'; allowed: %s", name, NAMES);
     };
+  }
+
+  /**
+   * Numbers of the table of embeddings, of which a token needs one row: it stays in its file. None,
+   * where it is the head, which is multiplied as a whole.
+   */
+  public long table() {
+    return tied ? 0 : (long) decoder.vocab() * decoder.width();
   }
 
   /** The same model with fewer layers of the decoder; all, if it has no more than that. */

@@ -1,9 +1,6 @@
 package io.gracebeam.worker.methods.export;
 
-import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.DecoderWeights;
@@ -11,7 +8,7 @@ import io.gracebeam.worker.kernels.FloatWeight;
 import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.kernels.Matrix;
 import io.gracebeam.worker.kernels.NativeKernels;
-import io.gracebeam.worker.kernels.PackedMatrix;
+import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
@@ -19,12 +16,13 @@ import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.model.Part;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.HashSet;
+import java.util.AbstractList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
 
@@ -33,13 +31,18 @@ import java.util.function.Function;
  * dense one as it is.
  */
 public final class PackedModel {
-  private static final String EMBEDDING = "language_model.model.embed_tokens.weight";
-  private static final String HEAD = "language_model.lm_head.weight";
+  static final String ROOT = "language_model.model.";
+  private static final String EMBEDDING = ROOT + "embed_tokens.weight";
+  static final String HEAD = "language_model.lm_head.weight";
+  private static final String PACKED = ".weight_packed";
 
   private PackedModel() {}
 
   /**
-   * Loads a pack-quantized or dense Hugging Face folder.
+   * Loads a pack-quantized or dense Hugging Face folder. Tensors are read one after the other, and
+   * each linear's weight is kept once: in the decoder in C where that can be, whose weights passes
+   * of the engine take as well, else for the kernels at hand. A table of embeddings that is not the
+   * head stays in its file.
    *
    * @throws GraceException data, if packed tensors and config.json do not fit each other
    */
@@ -48,88 +51,129 @@ public final class PackedModel {
       return LlavaModel.load(engine, folder);
     }
     LlavaConfig config = LlavaConfig.read(folder);
-    Map<String, Tensor> tensors = Checkpoint.load(folder).tensors();
+    Checkpoint checkpoint = Checkpoint.open(folder);
     Scheme scheme = Scheme.read(folder, config.text().headDim());
-    Map<String, PackedWeight> packed = packedWeights(scheme, tensors);
-    packed.forEach((name, w) -> checkPart(config, name, w));
-    Map<String, float[]> values = new HashMap<>();
-    tensors.forEach(
-        (name, t) -> {
-          if (config.parameterShapes().containsKey(name) && !packed.containsKey(name)) {
-            values.put(name, t.floats());
-          }
-        });
-    Set<String> replaced = new HashSet<>(packed.keySet());
-    if (packed.containsKey(HEAD) && same(values.get(EMBEDDING), packed.get(HEAD))) {
-      values.remove(EMBEDDING);
-      replaced.add(EMBEDDING);
+    Set<String> packed = packedNames(checkpoint.names());
+    packed.forEach(name -> checkPart(config, name, sizes(name, checkpoint::tensor)));
+    Function<String, float[]> values =
+        name -> {
+          Tensor tensor = packed.contains(name) ? null : checkpoint.tensor(name);
+          return tensor == null ? null : tensor.floats();
+        };
+    Function<String, PackedWeight> weights =
+        name -> packed.contains(name) ? packedWeight(scheme, checkpoint::tensor, name) : null;
+    Set<String> absent = new LinkedHashSet<>(packed);
+    NativeKernels kernels = kernels(config, packed);
+    if (!config.tied()) {
+      absent.add(EMBEDDING);
+      if (kernels != null && absent.add(HEAD)) {
+        checkHead(config, checkpoint.shape(HEAD));
+      }
     }
-    LlavaModel model = LlavaModel.create(engine, config, values, replaced);
-    packed.forEach((name, w) -> model.setLinear(name, new Packed(w)));
-    if (KernelProvider.best() instanceof NativeKernels kernels
-        && packed.keySet().containsAll(model.quantizableWeights())) {
-      model.setPacked(kernels.decoder(weights(config, values, packed)), scheme.kvBits());
+    LlavaModel model =
+        LlavaModel.create(
+            engine, config, name -> absent.contains(name) ? null : values.apply(name), absent);
+    try {
+      if (absent.remove(EMBEDDING)) {
+        model.setTable(checkpoint.rows(EMBEDDING));
+      }
+      if (kernels != null) {
+        PackedDecoder decoder = kernels.decoder(weights(config, values, weights));
+        model.setPacked(decoder, scheme.kvBits());
+        Map<String, PackedLinear> shared = PackedLinear.of(decoder);
+        shared.keySet().retainAll(absent);
+        shared.forEach(model::setLinear);
+        absent.removeAll(shared.keySet());
+      }
+      for (String name : absent) {
+        model.setLinear(name, PackedLinear.of(weights.apply(name)));
+      }
+    } catch (RuntimeException e) {
+      model.close();
+      throw e;
     }
     return model;
   }
 
-  /** Whether a table of embeddings has the values of the packed head: a tied model was exported. */
-  private static boolean same(float[] table, PackedWeight head) {
-    if (table == null || table.length != (long) head.rows() * head.cols()) {
-      return false;
-    }
-    float[] row = new float[head.cols()];
-    for (int r = 0; r < head.rows(); r++) {
-      head.row(r, row, 0);
-      for (int c = 0; c < row.length; c++) {
-        if (table[r * row.length + c] != row[c]) {
-          return false;
-        }
-      }
-    }
-    return true;
+  /** The kernels in C where they can hold the whole decoder, null where not. */
+  private static NativeKernels kernels(LlavaConfig config, Set<String> packed) {
+    boolean whole =
+        config.parameterShapes().keySet().stream()
+            .filter(name -> Part.of(name).equals(Optional.of(Part.DECODER)))
+            .allMatch(packed::contains);
+    return whole && KernelProvider.best() instanceof NativeKernels kernels ? kernels : null;
   }
 
-  private static void checkPart(LlavaConfig config, String name, PackedWeight w) {
+  private static void checkHead(LlavaConfig config, long[] shape) {
+    if (!Arrays.equals(shape, config.parameterShapes().get(HEAD))) {
+      throw GraceException.data(
+          "%s has shape %s; its config.json calls for %s",
+          HEAD, Arrays.toString(shape), Arrays.toString(config.parameterShapes().get(HEAD)));
+    }
+  }
+
+  private static void checkPart(LlavaConfig config, String name, long[] sizes) {
     long[] shape = config.parameterShapes().get(name);
     if (shape == null || Part.of(name).isEmpty()) {
       throw GraceException.data(
           "%s is packed; allowed are linears of decoder, head, vision tower and projector", name);
     }
-    if (shape[0] != w.rows() || shape[1] != w.cols()) {
+    if (shape[0] != sizes[0] || shape[1] != sizes[1]) {
       throw GraceException.data(
           "%s is %d x %d; its config.json calls for %d x %d",
-          name, w.rows(), w.cols(), shape[0], shape[1]);
+          name, sizes[0], sizes[1], shape[0], shape[1]);
     }
   }
 
   /** The packed weights of a folder, by the name of the weight they stand for. */
   static Map<String, PackedWeight> packedWeights(Scheme scheme, Map<String, Tensor> tensors) {
     Map<String, PackedWeight> out = new LinkedHashMap<>();
-    for (Map.Entry<String, Tensor> e : tensors.entrySet()) {
-      if (!e.getKey().endsWith(".weight_packed")) {
-        continue;
-      }
-      String name = e.getKey().substring(0, e.getKey().length() - "_packed".length());
-      Tensor scale = tensors.get(name + "_scale");
-      Tensor shape = tensors.get(name + "_shape");
-      if (scale == null || shape == null || shape.size() != 2) {
-        throw GraceException.data("%s lacks its weight_scale or weight_shape", name);
-      }
-      long[] sizes = shape.longs();
-      try {
-        int rows = Math.toIntExact(sizes[0]);
-        int cols = Math.toIntExact(sizes[1]);
-        Scheme.Group group = scheme.group(name);
-        out.put(
-            name,
-            new PackedWeight(
-                group.bits(), group.of(cols), rows, cols, e.getValue().ints(), scale.floats()));
-      } catch (IllegalArgumentException | ArithmeticException x) {
-        throw GraceException.data("%s: %s", name, x.getMessage()).withCause(x);
+    for (String name : packedNames(tensors.keySet())) {
+      out.put(name, packedWeight(scheme, tensors::get, name));
+    }
+    return out;
+  }
+
+  /** Names of the weights that packed tensors stand for. */
+  private static Set<String> packedNames(Set<String> tensors) {
+    Set<String> out = new LinkedHashSet<>();
+    for (String name : tensors) {
+      if (name.endsWith(PACKED)) {
+        out.add(name.substring(0, name.length() - PACKED.length()) + ".weight");
       }
     }
     return out;
+  }
+
+  /** Rows and columns, as the checkpoint tells them. */
+  private static long[] sizes(String name, Function<String, Tensor> tensors) {
+    Tensor shape = tensors.apply(name + "_shape");
+    if (shape == null || shape.size() != 2) {
+      throw lacking(name);
+    }
+    return shape.longs();
+  }
+
+  private static PackedWeight packedWeight(
+      Scheme scheme, Function<String, Tensor> tensors, String name) {
+    long[] sizes = sizes(name, tensors);
+    Tensor scale = tensors.apply(name + "_scale");
+    if (scale == null) {
+      throw lacking(name);
+    }
+    try {
+      int rows = Math.toIntExact(sizes[0]);
+      int cols = Math.toIntExact(sizes[1]);
+      Scheme.Group group = scheme.group(name);
+      int[] words = tensors.apply(name + "_packed").ints();
+      return new PackedWeight(group.bits(), group.of(cols), rows, cols, words, scale.floats());
+    } catch (IllegalArgumentException | ArithmeticException x) {
+      throw GraceException.data("%s: %s", name, x.getMessage()).withCause(x);
+    }
+  }
+
+  private static GraceException lacking(String name) {
+    return GraceException.data("%s lacks its weight_scale or weight_shape", name);
   }
 
   static DecoderShape shape(LlavaConfig.Text t) {
@@ -144,73 +188,44 @@ public final class PackedModel {
         (float) t.eps());
   }
 
-  /** The decoder's weights, with those that take the same input below each other. */
+  /**
+   * The decoder's weights, with those that take the same input below each other. A layer is asked
+   * for, and read, each time it is used, so that one layer's words are in memory and not all.
+   */
   static DecoderWeights weights(
-      LlavaConfig config, Map<String, float[]> values, Map<String, PackedWeight> packed) {
+      LlavaConfig config, Function<String, float[]> values, Function<String, PackedWeight> packed) {
     LlavaConfig.Text t = config.text();
-    DecoderShape shape = shape(t);
-    String root = "language_model.model.";
-    List<DecoderWeights.Layer> layers = new ArrayList<>();
-    for (int i = 0; i < t.layers(); i++) {
-      String name = root + "layers." + i + ".";
-      Function<String, PackedWeight> w = part -> packed.get(name + part + "_proj.weight");
-      layers.add(
-          new DecoderWeights.Layer(
-              values.get(name + "input_layernorm.weight"),
-              PackedWeight.stack(
-                  w.apply("self_attn.q"), w.apply("self_attn.k"), w.apply("self_attn.v")),
-              null,
-              w.apply("self_attn.o"),
-              values.get(name + "post_attention_layernorm.weight"),
-              PackedWeight.stack(w.apply("mlp.gate"), w.apply("mlp.up")),
-              w.apply("mlp.down")));
-    }
-    String head = config.tied() ? root + "embed_tokens.weight" : "language_model.lm_head.weight";
-    Matrix matrix = packed.get(head);
+    List<DecoderWeights.Layer> layers =
+        new AbstractList<>() {
+          @Override
+          public int size() {
+            return t.layers();
+          }
+
+          @Override
+          public DecoderWeights.Layer get(int i) {
+            return layer(ROOT + "layers." + i + ".", values, packed);
+          }
+        };
+    String head = config.tied() ? EMBEDDING : HEAD;
+    Matrix matrix = packed.apply(head);
     return new DecoderWeights(
-        shape,
+        shape(t),
         layers,
-        values.get(root + "norm.weight"),
-        matrix == null ? new FloatWeight(t.vocab(), t.width(), values.get(head)) : matrix);
+        values.apply(ROOT + "norm.weight"),
+        matrix == null ? new FloatWeight(t.vocab(), t.width(), values.apply(head)) : matrix);
   }
 
-  /** A product with a packed weight, on the kernels of this process; packed at its first use. */
-  private static final class Packed implements LlavaModel.Linear {
-    private final PackedWeight weight;
-    private final int rows;
-    private final int cols;
-    private PackedMatrix matrix;
-
-    Packed(PackedWeight w) {
-      this.weight = w;
-      this.rows = w.rows();
-      this.cols = w.cols();
-    }
-
-    @Override
-    public NDArray apply(NDArray x) {
-      if (matrix == null) {
-        matrix = KernelProvider.best().open(weight);
-      }
-      float[] in = x.toFloatArray();
-      int m = in.length / cols;
-      float[] y = new float[m * rows];
-      matrix.multiply(in, m, y);
-      long[] shape = x.getShape().getShape().clone();
-      shape[shape.length - 1] = rows;
-      return EngineArrays.of(x.getManager(), y, new Shape(shape), x.getDataType());
-    }
-
-    @Override
-    public void row(int index, float[] out, int at) {
-      weight.row(index, out, at);
-    }
-
-    @Override
-    public void close() {
-      if (matrix != null) {
-        matrix.close();
-      }
-    }
+  private static DecoderWeights.Layer layer(
+      String name, Function<String, float[]> values, Function<String, PackedWeight> packed) {
+    Function<String, PackedWeight> w = part -> packed.apply(name + part + "_proj.weight");
+    return new DecoderWeights.Layer(
+        values.apply(name + "input_layernorm.weight"),
+        PackedWeight.stack(w.apply("self_attn.q"), w.apply("self_attn.k"), w.apply("self_attn.v")),
+        null,
+        w.apply("self_attn.o"),
+        values.apply(name + "post_attention_layernorm.weight"),
+        PackedWeight.stack(w.apply("mlp.gate"), w.apply("mlp.up")),
+        w.apply("mlp.down"));
   }
 }

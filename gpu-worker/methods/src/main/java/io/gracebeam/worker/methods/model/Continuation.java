@@ -1,6 +1,9 @@
 package io.gracebeam.worker.methods.model;
 
-/** Sequences that grow token by token, all by one at a time. */
+/**
+ * Sequences that grow token by token, all by one at a time. Logits that a call returned are gone
+ * with the next call.
+ */
 interface Continuation extends AutoCloseable {
   /** In the place of a token: the sequence is finished, its logits are not wanted. */
   int NONE = -1;

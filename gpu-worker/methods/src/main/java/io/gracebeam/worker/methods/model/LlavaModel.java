@@ -5,7 +5,6 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
-import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
@@ -13,10 +12,11 @@ import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.checkpoint.TensorRows;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -25,6 +25,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.Function;
 import java.util.function.UnaryOperator;
 
 /**
@@ -41,14 +42,6 @@ public final class LlavaModel implements AutoCloseable {
     /** x [..., in] to a new array [..., out]. Arrays made inside are closed soon after the call. */
     NDArray apply(NDArray x);
 
-    /**
-     * Writes a row of the weight to {@code out} from {@code at} on. Called only for a head whose
-     * rows are the embeddings as well.
-     */
-    default void row(int index, float[] out, int at) {
-      throw GraceException.bug("a replaced weight gives no rows");
-    }
-
     /** Called once, when it is replaced or the model is closed. */
     @Override
     default void close() {}
@@ -61,6 +54,8 @@ public final class LlavaModel implements AutoCloseable {
   private final Map<String, float[]> masters = new HashMap<>();
   private final Map<String, Linear> linears = new HashMap<>();
   private PackedDecoder packed;
+  private final Set<PackedDecoder> decoders = new HashSet<>();
+  private TensorRows table;
   private int kvBits = 16;
   private NativeBlocks nativeBlocks; // null for the engine's operators
   private final VisionTower tower;
@@ -78,42 +73,41 @@ public final class LlavaModel implements AutoCloseable {
   }
 
   /**
-   * Loads a dense Hugging Face folder.
+   * Loads a dense Hugging Face folder, one tensor after the other. A table of embeddings that is
+   * not the head stays in its file ({@link #setTable}).
    *
    * @throws GraceException DATA for anything wrong in the folder
    */
   public static LlavaModel load(EngineHandle engine, Path dir) {
     LlavaConfig config = LlavaConfig.read(dir);
-    return create(engine, config, values(config, dir));
+    Checkpoint checkpoint = LlavaFolder.open(config, dir);
+    Set<String> inFile = config.tied() ? Set.of() : Set.of(Decoder.EMBEDDING);
+    LlavaModel model =
+        create(
+            engine,
+            config,
+            name -> inFile.contains(name) ? null : LlavaFolder.values(checkpoint, name),
+            inFile);
+    try {
+      if (!config.tied()) {
+        model.setTable(checkpoint.rows(Decoder.EMBEDDING));
+      }
+      return model;
+    } catch (RuntimeException e) {
+      model.close();
+      throw e;
+    }
   }
 
-  /** The same, with {@link #masters}. */
+  /** The same with everything in memory, and with {@link #masters}. */
   public static LlavaModel loadForTraining(EngineHandle engine, Path dir) {
     LlavaConfig config = LlavaConfig.read(dir);
-    return createForTraining(engine, config, values(config, dir));
-  }
-
-  private static Map<String, float[]> values(LlavaConfig config, Path dir) {
-    Checkpoint checkpoint = Checkpoint.load(dir);
-    checkpoint.requireTied(config.tied());
+    Checkpoint checkpoint = LlavaFolder.open(config, dir);
     Map<String, float[]> values = new HashMap<>();
-    for (Map.Entry<String, long[]> entry : config.parameterShapes().entrySet()) {
-      Tensor tensor = checkpoint.tensors().get(entry.getKey());
-      if (tensor == null) {
-        if (optional(entry.getKey())) {
-          continue;
-        }
-        throw GraceException.data(
-            "the checkpoint lacks %s, which its config.json calls for", entry.getKey());
-      }
-      if (!Arrays.equals(tensor.shape(), entry.getValue())) {
-        throw GraceException.data(
-            "%s has shape %s; its config.json calls for %s",
-            entry.getKey(), Arrays.toString(tensor.shape()), Arrays.toString(entry.getValue()));
-      }
-      values.put(entry.getKey(), tensor.floats());
+    for (String name : config.parameterShapes().keySet()) {
+      values.put(name, LlavaFolder.values(checkpoint, name));
     }
-    return values;
+    return createForTraining(engine, config, values);
   }
 
   /** {@link #create}, with the given values as {@link #masters}, which training overwrites. */
@@ -132,23 +126,27 @@ public final class LlavaModel implements AutoCloseable {
    */
   public static LlavaModel create(
       EngineHandle engine, LlavaConfig config, Map<String, float[]> values) {
-    return create(engine, config, values, Set.of());
+    return create(engine, config, values::get, Set.of());
   }
 
   /**
    * The same.
    *
+   * @param values asked for one after the other; null for what is missing
    * @param replaced further weights that may be missing, since a {@link Linear} will be set for
-   *     each; the table of embeddings if it has the rows of a head that is among them
+   *     each, or {@link #setTable} called for the table of embeddings
    */
   public static LlavaModel create(
-      EngineHandle engine, LlavaConfig config, Map<String, float[]> values, Set<String> replaced) {
+      EngineHandle engine,
+      LlavaConfig config,
+      Function<String, float[]> values,
+      Set<String> replaced) {
     LlavaModel model = new LlavaModel(engine, config);
     Set<String> absent = new LinkedHashSet<>(model.quantizableWeights());
     absent.addAll(replaced);
     try {
       for (Map.Entry<String, long[]> entry : config.parameterShapes().entrySet()) {
-        float[] data = values.get(entry.getKey());
+        float[] data = values.apply(entry.getKey());
         if (data == null) {
           if (optional(entry.getKey()) || absent.contains(entry.getKey())) {
             continue;
@@ -242,14 +240,15 @@ public final class LlavaModel implements AutoCloseable {
   }
 
   /**
-   * Lets generation run on a packed decoder, which is closed when it is replaced or the model is
-   * closed; null for the engine, which caches keys and values in its compute type.
+   * Lets generation run on a packed decoder, which is closed with the model and not before, since
+   * linears may be its weights; null for the engine, which caches keys and values in its compute
+   * type.
    *
    * @param kvBits bits of a cached key or value: 16 or 8
    */
   public void setPacked(PackedDecoder decoder, int kvBits) {
-    if (packed != null) {
-      packed.close();
+    if (decoder != null) {
+      decoders.add(decoder);
     }
     packed = decoder;
     this.kvBits = kvBits;
@@ -266,6 +265,25 @@ public final class LlavaModel implements AutoCloseable {
   /** Whether training runs on the native kernels' blocks. */
   public boolean usesNativeBlocks() {
     return nativeBlocks != null;
+  }
+
+  /**
+   * Lets embeddings be looked up in a table [vocab, width] that stays in its file; it is closed
+   * when it is replaced or the model is closed. Null for the parameter.
+   *
+   * @throws GraceException DATA for a table of other sizes
+   */
+  public void setTable(TensorRows rows) {
+    if (rows != null && (rows.rows() != config.vocab() || rows.cols() != config.text().width())) {
+      rows.close();
+      throw GraceException.data(
+          "the table of embeddings is %d x %d; its config.json calls for %d x %d",
+          rows.rows(), rows.cols(), config.vocab(), config.text().width());
+    }
+    if (table != null) {
+      table.close();
+    }
+    table = rows;
   }
 
   /** Bits of the packed decoder's cached keys and values. */
@@ -361,18 +379,7 @@ public final class LlavaModel implements AutoCloseable {
     if (nativeBlocks != null && linears.isEmpty()) {
       return new NativeTower(this, nativeBlocks, pixels);
     }
-    NDArray features = visionFeatures(pixels);
-    return new VisionPass() {
-      @Override
-      public NDArray features() {
-        return features;
-      }
-
-      @Override
-      public void backward(GradientCollector collector) {
-        // The collector's own pass went through the tower already.
-      }
-    };
+    return new GraphVisionPass(visionFeatures(pixels));
   }
 
   /**
@@ -385,6 +392,9 @@ public final class LlavaModel implements AutoCloseable {
     parameters.forEach(
         (name, array) ->
             tensors.put(name, Tensor.of(array.getShape().getShape(), array.toFloatArray())));
+    if (table != null) {
+      tensors.put(Decoder.EMBEDDING, table.all());
+    }
     CheckpointWriter.write(dir, tensors);
   }
 
@@ -392,8 +402,11 @@ public final class LlavaModel implements AutoCloseable {
   public void close() {
     linears.values().forEach(Linear::close);
     linears.clear();
-    setPacked(null, 16);
     useEngineBlocks();
+    packed = null;
+    decoders.forEach(PackedDecoder::close);
+    decoders.clear();
+    setTable(null);
     manager.close();
   }
 
@@ -440,10 +453,9 @@ public final class LlavaModel implements AutoCloseable {
     return linear == null ? Ops.linear(x, parameter(name), null) : linear.apply(x);
   }
 
-  /** Embeddings of tokens [count] -> [count, width]; without a table they are the head's rows. */
+  /** Embeddings of tokens [count] -> [count, width]. */
   private NDArray lookUp(long[] tokens) {
-    Linear table = linears.get(Decoder.HEAD);
-    if (table == null || parameters.containsKey(Decoder.EMBEDDING)) {
+    if (table == null) {
       return Ops.rows(manager, parameter(Decoder.EMBEDDING), tokens);
     }
     int width = config.text().width();
@@ -472,7 +484,7 @@ public final class LlavaModel implements AutoCloseable {
     return array;
   }
 
-  private static boolean optional(String name) {
+  static boolean optional(String name) {
     return name.startsWith("vision_tower.vision_model.post_layernorm.");
   }
 }

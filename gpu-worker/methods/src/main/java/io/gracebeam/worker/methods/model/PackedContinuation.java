@@ -19,6 +19,9 @@ final class PackedContinuation implements Continuation {
   private int rows;
   private int[] lengths;
 
+  /** The logits of all sequences, of one call after the other. */
+  private float[] logits;
+
   PackedContinuation(LlavaModel model, int newTokens) {
     this.model = model;
     this.newTokens = newTokens;
@@ -55,7 +58,9 @@ final class PackedContinuation implements Continuation {
     for (int b = 0; b < ids.length; b++) {
       System.arraycopy(x, last[b] * width, states, b * width, width);
     }
-    return logits(states);
+    logits = new float[Math.multiplyExact(ids.length, model.config().vocab())];
+    logits(states);
+    return logits;
   }
 
   @Override
@@ -70,13 +75,13 @@ final class PackedContinuation implements Continuation {
       x = floats(model.decoder().embeddings(ids));
     }
     forward(alive, positions, x);
-    float[] own = logits(x);
+    logits(x);
+    // Behind each other are those of the sequences that go on; each moves up to its place.
     int vocab = model.config().vocab();
-    float[] out = new float[tokens.length * vocab];
-    for (int i = 0; i < alive.length; i++) {
-      System.arraycopy(own, i * vocab, out, alive[i] * vocab, vocab);
+    for (int i = alive.length - 1; i >= 0; i--) {
+      System.arraycopy(logits, i * vocab, logits, alive[i] * vocab, vocab);
     }
-    return out;
+    return logits;
   }
 
   /** Embeddings [rows, width] of all prompts, one behind the other. */
@@ -122,17 +127,14 @@ final class PackedContinuation implements Continuation {
     }
   }
 
-  private float[] logits(float[] states) {
+  private void logits(float[] states) {
     int width = model.config().text().width();
     int vocab = model.config().vocab();
     int count = states.length / width;
-    float[] out = new float[count * vocab];
     for (int from = 0; from < count; from += rows) {
       int to = Math.min(count, from + rows);
-      float[] part = session.logits(Arrays.copyOfRange(states, from * width, to * width));
-      System.arraycopy(part, 0, out, from * vocab, part.length);
+      session.logits(Arrays.copyOfRange(states, from * width, to * width), logits, from * vocab);
     }
-    return out;
   }
 
   /** Cosines and sines [rows, 2, headDim / 2]. */

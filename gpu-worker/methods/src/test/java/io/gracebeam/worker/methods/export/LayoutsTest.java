@@ -219,9 +219,11 @@ class LayoutsTest {
             LlavaModel.load(TinyWorld.ENGINE, export("dense-" + tied, from, "dense", v));
         LlavaModel original = LlavaModel.load(TinyWorld.ENGINE, from)) {
       assertThat(packed.config().tied()).isFalse();
-      // A tied table is no array of the engine: its rows are those of the packed head.
-      assertThat(packed.parameters()).hasSize(parameters(packed.config()) - (tied ? 1 : 0));
-      assertThat(packed.parameters().containsKey(EMBEDDING)).isNotEqualTo(tied);
+      // The table of embeddings is no array of the engine: it stays in its file.
+      assertThat(packed.parameters()).hasSize(parameters(packed.config()) - 1);
+      assertThat(packed.parameters()).doesNotContainKey(EMBEDDING);
+      assertThat(dense.parameters()).doesNotContainKey(EMBEDDING);
+      assertThat(original.parameters().containsKey(EMBEDDING)).isEqualTo(tied);
       float[] a = logits(packed);
       float[] b = logits(dense);
       assertThat(distance(a, b)).isLessThan(2e-3);
@@ -334,6 +336,34 @@ class LayoutsTest {
           .isInstanceOfSatisfying(
               GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA))
           .hasMessageContaining(change[2]);
+    }
+  }
+
+  /** What the decoder in C holds, and the table in its file, are checked like all the rest. */
+  @Test
+  void tensorsThatAreMissingOrOfAnotherShapeAreRefused() throws IOException {
+    Path folder = export("incomplete", student, "pack-quantized", variant().build());
+    SortedMap<String, Tensor> good = new TreeMap<>(Checkpoint.load(folder).tensors());
+    Tensor two = Tensor.of(new long[] {2, 1}, new float[] {1, 2});
+    String scale = "language_model.model.layers.1.mlp.up_proj.weight_scale";
+    for (String name : new String[] {HEAD, EMBEDDING, scale}) {
+      assertThat(good).containsKey(name);
+      for (Tensor other : new Tensor[] {null, two}) {
+        SortedMap<String, Tensor> bad = new TreeMap<>(good);
+        if (other == null) {
+          bad.remove(name);
+        } else {
+          bad.put(name, other);
+        }
+        CheckpointWriter.write(folder, bad);
+        assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, folder))
+            .isInstanceOfSatisfying(
+                GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA));
+      }
+    }
+    CheckpointWriter.write(folder, good);
+    try (LlavaModel model = PackedModel.load(TinyWorld.ENGINE, folder)) {
+      assertThat(model.parameters()).doesNotContainKey(EMBEDDING);
     }
   }
 

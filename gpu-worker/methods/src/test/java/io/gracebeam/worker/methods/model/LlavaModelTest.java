@@ -31,6 +31,7 @@ class LlavaModelTest {
   private static final Path GOLDENS = Path.of("src/test/resources/goldens");
   private static final Path TINY = GOLDENS.resolve("tiny-llava");
   private static final EngineHandle ENGINE = TinyWorld.ENGINE;
+  private static final String ANY_OTHER = "language_model.model.layers.0.self_attn.k_proj.weight";
 
   private static JsonNode cases() throws Exception {
     return new ObjectMapper().readTree(GOLDENS.resolve("forward.json").toFile());
@@ -131,6 +132,41 @@ class LlavaModelTest {
       out = "model." + out.replace("language_model.model.", "language_model.");
     }
     return out;
+  }
+
+  /** A table of embeddings in its file gives what one in memory gives, to the bit. */
+  @Test
+  void embeddingsMayStayInTheirFile() throws Exception {
+    LlavaConfig config = LlavaConfig.read(TINY);
+    Map<String, float[]> values = new HashMap<>();
+    Checkpoint.load(TINY).tensors().forEach((name, tensor) -> values.put(name, tensor.floats()));
+    JsonNode c = cases().get(0);
+    try (LlavaModel inMemory = LlavaModel.create(ENGINE, config, values);
+        LlavaModel inFile = LlavaModel.load(ENGINE, TINY)) {
+      assertThat(inMemory.parameters()).containsKey(Decoder.EMBEDDING);
+      assertThat(inFile.parameters()).doesNotContainKey(Decoder.EMBEDDING);
+      assertThat(inFile.parameters()).hasSize(inMemory.parameters().size() - 1);
+      assertThat(logits(inFile, c)).containsExactly(logits(inMemory, c));
+      // Another table is refused, and a table of other numbers changes the answer.
+      assertThatThrownBy(() -> inMemory.setTable(Checkpoint.open(TINY).rows(ANY_OTHER)))
+          .isInstanceOf(GraceException.class)
+          .hasMessageContaining("its config.json calls for");
+      inMemory.setTable(Checkpoint.open(TINY).rows(Decoder.HEAD));
+      assertThat(logits(inMemory, c)).isNotEqualTo(logits(inFile, c));
+      inMemory.setTable(null);
+      assertThat(logits(inMemory, c)).containsExactly(logits(inFile, c));
+    }
+  }
+
+  private static float[] logits(LlavaModel model, JsonNode c) {
+    long[] ids = longs(c.get("ids"));
+    try (NDManager manager = model.manager().newSubManager()) {
+      NDArray pixels = manager.create(floats(c.get("pixels")), new Shape(1, 3, 28, 28));
+      return model
+          .forward(pixels, new long[][] {ids}, new int[][] {range(ids.length)})
+          .logits()
+          .toFloatArray();
+    }
   }
 
   @Test

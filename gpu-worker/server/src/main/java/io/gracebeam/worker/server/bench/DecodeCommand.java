@@ -5,6 +5,7 @@ import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.KernelBench;
 import io.gracebeam.worker.methods.export.ModelSizes;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
@@ -28,7 +29,7 @@ final class DecodeCommand {
   private static final String NOT_SET_UP =
       "llama.cpp: not measured; conformance/setup-peers makes its environment";
   private static final String CONTENTS =
-      "times: the decoder and its head; memory of our layouts: the whole model, with vision tower, projector and table of embeddings (16 bit, unless it is the head) resident, and the JVM where it is not said otherwise; memory of llama.cpp: decoder and head alone";
+      "times: the decoder and its head; memory of our layouts: the whole model, with vision tower and projector, and the JVM where it is not said otherwise; the table of embeddings (16 bit) stays in a file, of which a row is read for each token, in all layouts alike; memory of llama.cpp: decoder and head alone";
   private static final List<KernelBench.Layout> LAYOUTS =
       List.of(
           new KernelBench.Layout(BASE, 16, 16, 16, 16),
@@ -56,6 +57,7 @@ final class DecodeCommand {
   private final List<DecodePeers.Peer> wanted;
   private final List<String> notes = new ArrayList<>();
   private final Map<String, Entry> entries = new LinkedHashMap<>();
+  private Path embeddings;
 
   private DecodeCommand(BenchOptions options) {
     shapeName = options.text("--shape");
@@ -105,7 +107,9 @@ final class DecodeCommand {
   }
 
   private BenchTable measure() throws IOException, InterruptedException {
-    try (DecodePeers peers = new DecodePeers(shape)) {
+    try (DecodePeers peers = new DecodePeers(shape);
+        EmbeddingFile table = new EmbeddingFile(shape.vocab(), shape.width())) {
+      embeddings = table.path();
       enter(peers);
       if (together && DecodeMemory.fits(entries.values().stream().map(Entry::bytes).toList())) {
         together();
@@ -328,6 +332,7 @@ final class DecodeCommand {
         Integer.toString(threads),
         Integer.toString(prompt),
         Integer.toString(tokens),
-        Integer.toString(shape.layers()));
+        Integer.toString(shape.layers()),
+        embeddings.toString());
   }
 }

@@ -5,6 +5,7 @@ import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.KernelBench;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.RandomWeight;
+import io.gracebeam.worker.methods.checkpoint.TensorRows;
 import io.gracebeam.worker.methods.export.MemoryPlan;
 import io.gracebeam.worker.methods.export.ModelSizes;
 import java.io.BufferedReader;
@@ -21,18 +22,22 @@ import java.util.List;
  * One layout's turn in a process of its own, so that its memory can be told: for each line on
  * standard input it fills the cache with a prompt and decodes, and prints the seconds of both. The
  * process holds the whole model: the decoder's weights, and beside them those of vision tower and
- * projector (each is multiplied once, before the first turn) and the table of embeddings, unless
- * that is the head.
+ * projector (each is multiplied once, before the first turn). The table of embeddings stays in its
+ * file: a row of it is read for each token, as {@link TensorRows} does for a loaded model.
  */
 final class DecodeContestant {
   private static final int CHUNK = 256;
+
+  /** A prime beside the golden ratio of 2^32: successive multiples are far from each other. */
+  private static final int SPREAD = (int) 2654435761L;
+
   private static final String STUDENT = "student";
 
   private DecodeContestant() {}
 
   /**
    * Arguments: shape, bits, bits of the head, the cache and the tower, threads, prompt, new tokens,
-   * layers.
+   * layers, and the file of embeddings.
    */
   public static void main(String[] args) throws IOException {
     long process = memory("VmRSS");
@@ -57,21 +62,24 @@ final class DecodeContestant {
         Arena arena = Arena.ofShared();
         PackedDecoder decoder = bench.decoder(shape, layout, group);
         PackedDecoder.Session session = decoder.open(limits);
+        TensorRows table = EmbeddingFile.open(Path.of(args[9]));
         BufferedReader in =
             new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
       long beside = bench.beside(linears(sizes, layout, group), sizes.rest() * 2, arena);
       System.out.printf("whole %d %d %d%n", beside, process, planned);
       System.out.printf("bytes %d %d%n", decoder.weightBytes(), session.bytes());
       System.out.flush();
+      float[] logits = new float[shape.vocab()];
       while (in.readLine() != null) {
         long start = System.nanoTime();
         for (int at = 0; at < prompt; at += chunk) {
-          rows(session, at, Math.min(chunk, prompt - at));
+          rows(session, table, at, Math.min(chunk, prompt - at));
         }
         long filled = System.nanoTime();
         float sum = 0;
         for (int t = 0; t < tokens; t++) {
-          sum += session.logits(rows(session, prompt + t, 1))[0];
+          session.logits(rows(session, table, prompt + t, 1), logits, 0);
+          sum += logits[0];
         }
         System.out.printf(
             "seconds %.6f %.6f %s resident %d peak %d%n",
@@ -114,13 +122,15 @@ final class DecodeContestant {
     return out;
   }
 
-  private static float[] rows(PackedDecoder.Session session, int at, int n) {
+  /** States of n positions, of tokens that are spread over the vocabulary. */
+  private static float[] rows(PackedDecoder.Session session, TensorRows table, int at, int n) {
     DecoderShape shape = session.shape();
     int[] positions = new int[n];
     Arrays.setAll(positions, i -> at + i);
     float[] x = new float[n * shape.width()];
-    for (int i = 0; i < x.length; i++) {
-      x[i] = (i * 7 + at) % 13 / 6f - 1;
+    for (int i = 0; i < n; i++) {
+      int token = Math.floorMod((at + i) * SPREAD, table.rows());
+      table.row(token, x, i * shape.width());
     }
     float[] rope = new float[n * shape.headDim()];
     int half = shape.headDim() / 2;

@@ -64,7 +64,7 @@ final class DecodeReport {
       Optional<Holding> other) {
     Holding own = new Holding(f, w);
     table.add(
-        name + " model, all weights",
+        name + " model, weights in memory",
         own.weights() / GIGA,
         GB,
         ratio(own, base, other, Holding::weights));

@@ -86,7 +86,7 @@ class DecodeReportTest {
   @Test
   void theWholeModelIsComparedWithItsPlanAndTheBase() throws IOException {
     JsonNode rows = rows(Map.of());
-    JsonNode weights = row(rows, "int4 model, all weights");
+    JsonNode weights = row(rows, "int4 model, weights in memory");
     assertThat(weights.get("value").asDouble()).isEqualTo(2);
     assertThat(weights.get("ratios").get("16-bit").asDouble()).isCloseTo(0.4, within(1e-12));
     JsonNode peak = row(rows, "int4 model, resident, peak");
