@@ -13,19 +13,14 @@ final class DecoderPass {
   private final LlavaConfig config;
   private final NDManager manager;
   private final InputIds inputs;
-  private final Decoder.Rotary rotary;
-  private final NDArray mask;
+  private Decoder.Rotary rotary; // null until the first block
+  private NDArray mask;
 
-  /** Makes positions and mask, which belong to the open NDScope. */
   DecoderPass(LlavaModel model, InputIds inputs) {
     this.decoder = model.decoder();
     this.config = model.config();
     this.manager = model.manager();
     this.inputs = inputs;
-    int[] positions = new int[inputs.length()];
-    Arrays.setAll(positions, i -> i);
-    this.rotary = decoder.rotary(new int[][] {positions});
-    this.mask = decoder.causalMask(inputs.length());
   }
 
   /** Input of the first block, [B, S, d]; visual rows [B * n, d] or null. */
@@ -33,7 +28,14 @@ final class DecoderPass {
     return Ops.scoped(() -> decoder.embed(inputs.ids(), visual));
   }
 
+  /** The first call makes positions and mask, which belong to the NDScope that is open then. */
   NDArray block(NDArray x, int layer) {
+    if (rotary == null) {
+      int[] positions = new int[inputs.length()];
+      Arrays.setAll(positions, i -> i);
+      rotary = decoder.rotary(new int[][] {positions});
+      mask = decoder.causalMask(inputs.length());
+    }
     return Ops.scoped(() -> decoder.block(x, layer, rotary, mask, null));
   }
 

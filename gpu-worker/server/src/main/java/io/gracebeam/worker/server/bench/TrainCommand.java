@@ -14,13 +14,13 @@ import java.util.TreeMap;
 
 /**
  * {@code grace bench train}: times a full GRACE training step of this engine, of DJL's PyTorch
- * engine and of a plain PyTorch script, and what quantisation adds to it. The contestants take
- * turns, round after round; the figure of each is the least of its rounds' medians, which other
- * work on the machine disturbs least.
+ * engine and of a plain PyTorch script, what quantisation adds to it, and what an operator costs.
+ * The contestants take turns, round after round; the figure of each is the least of its rounds'
+ * medians, which other work on the machine disturbs least.
  */
 final class TrainCommand {
   static final String USAGE =
-      "grace bench train [--shape student|qwen2-vl-2b] [--what all|steps|qat-overhead|checkpoints] [--rounds N] [--steps N]"
+      "grace bench train [--shape student|qwen2-vl-2b] [--what all|steps|qat-overhead|checkpoints|operators] [--rounds N] [--steps N]"
           + " [--threads N] [--json FILE]";
   private static final String BASE = "libtorch-bfloat16";
 
@@ -29,6 +29,8 @@ final class TrainCommand {
   /** Engines whose overhead of quantisation is measured, with the compute type of each. */
   private static final Map<String, String> OVERHEAD =
       new TreeMap<>(Map.of("LibTorch", "bfloat16", "PyTorch", "float32"));
+
+  private static final String OPERATORS = "200000"; // of a run
 
   /** Two models of the larger shape, with their optimisers. */
   private static final String[] LARGE_HEAP = {"-Xmx12g", "-XX:MaxNewSize=1g"};
@@ -63,7 +65,9 @@ final class TrainCommand {
     Map<String, Double> best = new LinkedHashMap<>();
     Map<String, List<Double>> ratios = new TreeMap<>();
     Map<String, Double> memory = new TreeMap<>();
-    String what = options.oneOf("--what", "all", "steps", "qat-overhead", "checkpoints");
+    Map<String, Double> micros = new TreeMap<>();
+    String what =
+        options.oneOf("--what", "all", "steps", "qat-overhead", "checkpoints", "operators");
     for (int round = 0; round < rounds; round++) {
       if (what.equals("all") || what.equals("steps")) {
         steps(best, shape, threads, steps);
@@ -74,14 +78,18 @@ final class TrainCommand {
       if (what.equals("checkpoints")) {
         checkpoints(memory, best, shape, threads);
       }
+      if (what.equals("all") || what.equals("operators")) {
+        operators(micros, threads);
+      }
       System.err.printf(Locale.ROOT, "round %d of %d done%n", round + 1, rounds);
     }
     BenchTable table = new BenchTable("train", Map.of("shape", shape, "threads", threads));
-    String base = what.equals("checkpoints") ? best.keySet().iterator().next() : BASE;
+    String base = best.containsKey(BASE) ? BASE : best.keySet().stream().findFirst().orElse(BASE);
     best.forEach(
         (name, seconds) -> table.add(name, seconds, "s/step", base, seconds / best.get(base)));
     memory.forEach((name, bytes) -> table.add(name + ", peak extra memory", bytes / 1e9, "GB"));
     ratios.forEach((name, all) -> table.add(name, 100 * (median(all) - 1), "%"));
+    micros.forEach((name, value) -> table.add(name, value, "us/operator"));
     notes(table, what, best, ratios);
     table.report(options.text("--json"));
   }
@@ -103,6 +111,17 @@ final class TrainCommand {
     if (what.equals("checkpoints")) {
       table.note(
           "checkpoints: gradients of all examples in one micro-batch, without the optimiser");
+    }
+  }
+
+  /** Time of an operator on one number. */
+  private static void operators(Map<String, Double> micros, String threads)
+      throws IOException, InterruptedException {
+    for (String engine : OVERHEAD.keySet()) {
+      String name = engine + " sum of two numbers";
+      List<String> command =
+          Contestants.java(OperatorContestant.class, engine, "float32", threads, OPERATORS);
+      micros.merge(name, figure(output(Contestants.start(command)), name, "micros "), Math::min);
     }
   }
 
