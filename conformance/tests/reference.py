@@ -23,8 +23,9 @@ def grace(*args) -> str:
 
 
 def ask(model: pathlib.Path, image: pathlib.Path, tokens: int = 32) -> dict:
+    exact = ("--json", "--compute", "float32")
     return json.loads(
-        grace("ask", "--json", "--max-new-tokens", tokens, "--model", model, "--image", image, QUESTION).splitlines()[-1])
+        grace("ask", *exact, "--max-new-tokens", tokens, "--model", model, "--image", image, QUESTION).splitlines()[-1])
 
 
 def transformers_answer(model: pathlib.Path, image: pathlib.Path, tokens: int = 32):

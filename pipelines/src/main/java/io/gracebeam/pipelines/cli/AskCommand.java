@@ -45,6 +45,14 @@ final class AskCommand implements Callable<Integer> {
   @Option(names = "--workers", split = ",", paramLabel = "HOST:PORT", description = "Workers.")
   List<String> workers = List.of();
 
+  @Option(names = "--engine", description = "LibTorch (default) or PyTorch.")
+  String engine = "LibTorch";
+
+  @Option(
+      names = "--compute",
+      description = "Compute type: auto (what is fast here; default), float32, bfloat16.")
+  String compute = "auto";
+
   @Option(names = "--json", description = "Token ids and log-probabilities too.")
   boolean json;
 
@@ -74,8 +82,9 @@ final class AskCommand implements Callable<Integer> {
             .setMaxNewTokens(maxNewTokens)
             .setBatch(1)
             .build();
-    EngineSettings engine = EngineSettings.newBuilder().setDevice("cpu").build();
-    try (WorkerSet set = WorkerSet.open(workers, engine);
+    EngineSettings settings =
+        EngineSettings.newBuilder().setName(engine).setCompute(compute).setDevice("cpu").build();
+    try (WorkerSet set = WorkerSet.open(workers, settings);
         WorkerPool pool = set.workers().open()) {
       GenerateResponse answer = pool.generate(request).get("q");
       if (answer == null || !answer.getError().isEmpty()) {
