@@ -25,8 +25,7 @@ public final class Bfloat16Products implements AutoCloseable {
   private final MethodHandle multiply;
   private final Arena own = Arena.ofShared();
   private final MemorySegment shape = own.allocate(SHAPE_BYTES, Long.BYTES);
-  private Arena arena = Arena.ofShared();
-  private MemorySegment space = MemorySegment.NULL;
+  private final NativeRoom scratch;
 
   /**
    * Opens the products.
@@ -49,6 +48,7 @@ public final class Bfloat16Products implements AutoCloseable {
       throw new UnsupportedOperationException("no native kernels for bfloat16 products here");
     }
     this.pool = library.borrowPool(parallel, thread, teams, threads);
+    this.scratch = new NativeRoom(library);
     this.scratchBytes = library.function("gk_gemm_scratch", JAVA_LONG, ADDRESS, ADDRESS);
     this.multiply =
         library.function(
@@ -117,29 +117,19 @@ public final class Bfloat16Products implements AutoCloseable {
     shape.set(JAVA_INT, 16, plain ? 1 : 0);
     MemorySegment.copy(strides, 0, shape, JAVA_LONG, 24, strides.length);
     try {
-      grow(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
+      MemorySegment space =
+          scratch.of(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
       NativeLibrary.checked(
           (int) multiply.invokeExact(pool, shape, a, b, c, space, space.byteSize()));
-    } catch (RuntimeException e) {
-      throw e;
     } catch (Throwable e) {
-      throw new IllegalStateException(e);
-    }
-  }
-
-  private void grow(long bytes) {
-    if (space.byteSize() < bytes) {
-      arena.close();
-      arena = Arena.ofShared();
-      space = MemorySegment.NULL;
-      space = library.reserve(bytes, arena);
+      throw NativeLibrary.impossible(e);
     }
   }
 
   @Override
   public synchronized void close() {
     library.freePool(pool);
-    arena.close();
+    scratch.close();
     own.close();
   }
 }

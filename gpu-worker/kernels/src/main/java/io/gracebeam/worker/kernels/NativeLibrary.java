@@ -352,7 +352,7 @@ final class NativeLibrary {
   }
 
   /** C functions throw nothing; what comes here is the JVM's own. */
-  private static RuntimeException impossible(Throwable e) {
+  static RuntimeException impossible(Throwable e) {
     if (e instanceof Error error) {
       throw error;
     }

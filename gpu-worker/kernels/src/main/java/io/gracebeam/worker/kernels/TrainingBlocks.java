@@ -72,29 +72,8 @@ public final class TrainingBlocks implements AutoCloseable {
   private final MemorySegment shape = arena.allocate(SHAPE_BYTES, Long.BYTES);
   private final MemorySegment weights = arena.allocate(ADDRESS, Parameter.values().length);
   private final MemorySegment gradients = arena.allocate(ADDRESS, Parameter.values().length);
-  private final Room scratch;
-  private final List<Room> saved = new ArrayList<>();
-
-  /** Memory that grows. */
-  private final class Room implements AutoCloseable {
-    private Arena own = Arena.ofShared();
-    private MemorySegment memory = MemorySegment.NULL;
-
-    MemorySegment of(long bytes) {
-      if (memory.byteSize() < bytes) {
-        own.close();
-        own = Arena.ofShared();
-        memory = MemorySegment.NULL;
-        memory = library.reserve(bytes, own);
-      }
-      return memory;
-    }
-
-    @Override
-    public void close() {
-      own.close();
-    }
-  }
+  private final NativeRoom scratch;
+  private final List<NativeRoom> saved = new ArrayList<>();
 
   /**
    * Opens the blocks.
@@ -114,7 +93,7 @@ public final class TrainingBlocks implements AutoCloseable {
       throw new UnsupportedOperationException("no native kernels for bfloat16 products here");
     }
     this.pool = library.newPool(threads);
-    this.scratch = new Room();
+    this.scratch = new NativeRoom(library);
     this.savedBytes = library.function("gk_train_saved", JAVA_LONG, ADDRESS);
     this.scratchBytes = library.function("gk_train_scratch", JAVA_LONG, ADDRESS, ADDRESS);
     this.forward =
@@ -184,7 +163,7 @@ public final class TrainingBlocks implements AutoCloseable {
   public void forward(Shape of, long[] addresses, MemorySegment rope, long x, long y, int number) {
     write(of, addresses, rope);
     while (saved.size() <= number) {
-      saved.add(new Room());
+      saved.add(new NativeRoom(library));
     }
     try {
       MemorySegment kept = saved.get(number).of(keptBytes());
@@ -204,7 +183,7 @@ public final class TrainingBlocks implements AutoCloseable {
                   space,
                   space.byteSize()));
     } catch (Throwable e) {
-      throw thrown(e);
+      throw NativeLibrary.impossible(e);
     }
   }
 
@@ -250,7 +229,7 @@ public final class TrainingBlocks implements AutoCloseable {
                   space,
                   space.byteSize()));
     } catch (Throwable e) {
-      throw thrown(e);
+      throw NativeLibrary.impossible(e);
     }
   }
 
@@ -297,18 +276,11 @@ public final class TrainingBlocks implements AutoCloseable {
     return rope == null ? MemorySegment.NULL : rope;
   }
 
-  private static RuntimeException thrown(Throwable e) {
-    if (e instanceof Error error) {
-      throw error;
-    }
-    return e instanceof RuntimeException own ? own : new IllegalStateException(e);
-  }
-
   @Override
   public void close() {
     library.freePool(pool);
     scratch.close();
-    saved.forEach(Room::close);
+    saved.forEach(NativeRoom::close);
     arena.close();
   }
 }

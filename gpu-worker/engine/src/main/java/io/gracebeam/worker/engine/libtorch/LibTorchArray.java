@@ -240,8 +240,7 @@ public final class LibTorchArray extends ArrayOperators {
 
   /** Lets the body read and write the values in CPU memory, row-major, until it returns. */
   public void update(java.util.function.Consumer<MemorySegment> body) {
-    requireContiguous();
-    body.accept(segment());
+    body.accept(memory());
   }
 
   private MemorySegment segment() {
