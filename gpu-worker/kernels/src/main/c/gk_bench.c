@@ -60,7 +60,7 @@ GK_CLONES static void gk_read_part(void *context, int32_t part, int32_t parts) {
   for (int64_t at = from; at + 256 <= to; at += 256) {
     for (int k = 0; k < 4; k++) {
       gk_ints v;
-      __builtin_prefetch(r->memory + at + 64 * k + GK_AHEAD, 0, 2);
+      gk_fetch(r->memory + at + 64 * k);
       memcpy(&v, r->memory + at + 64 * k, sizeof v);
       sums[k] += v;
     }

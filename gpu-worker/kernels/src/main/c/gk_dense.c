@@ -83,12 +83,12 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_dense_tile_vnni(const gk_product *p, in
     __m512 v[4];
     GK_EACH(k, 2) {
       if (wide) {
-        _mm_prefetch((const char *)tiles + 128 * k + GK_AHEAD, _MM_HINT_T1);
-        _mm_prefetch((const char *)tiles + 128 * k + GK_AHEAD + 64, _MM_HINT_T1);
+        gk_fetch(tiles + 128 * k);
+        gk_fetch(tiles + 128 * k + 64);
         v[2 * k] = _mm512_load_ps(tiles + 128 * k);
         v[2 * k + 1] = _mm512_load_ps(tiles + 128 * k + 64);
       } else {
-        _mm_prefetch((const char *)tiles + 64 * k + GK_AHEAD, _MM_HINT_T1);
+        gk_fetch(tiles + 64 * k);
         const __m512i both = _mm512_load_si512(tiles + 64 * k);
         v[2 * k] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
         v[2 * k + 1] = _mm512_castsi512_ps(_mm512_and_si512(both, upper));

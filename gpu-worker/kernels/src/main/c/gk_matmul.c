@@ -65,18 +65,21 @@ GK_INLINE void gk_round_run(const float *x, int32_t n, int32_t steps, int64_t pl
   }
   *scale = empty ? 0.0f : step;
   *centre = -offset * sum;
+  if (planes) {
+    int8_t high[GK_RUN + GK_STEP];
+    int8_t low[GK_RUN + GK_STEP];
+    for (int32_t i = 0; i < GK_RUN + GK_STEP; i++) {
+      low[i] = (int8_t)q[i];
+      high[i] = (int8_t)((q[i] - low[i]) >> 8);
+    }
+    memcpy(codes, high, (size_t)steps * GK_STEP);
+    memcpy(codes + planes, low, (size_t)steps * GK_STEP);
+    return;
+  }
   for (int32_t s = 0; s < steps; s++) {
     const int16_t *v = q + s * GK_STEP;
-    if (planes) {
-      for (int32_t j = 0; j < GK_STEP; j++) {
-        const int8_t low = (int8_t)v[j];
-        codes[s * GK_STEP + j] = (int8_t)((v[j] - low) >> 8);
-        codes[planes + s * GK_STEP + j] = low;
-      }
-    } else {
-      const int16_t pairs[8] = {v[0], v[2], v[4], v[6], v[1], v[3], v[5], v[7]};
-      memcpy(codes + s * 16, pairs, sizeof pairs);
-    }
+    const int16_t pairs[8] = {v[0], v[2], v[4], v[6], v[1], v[3], v[5], v[7]};
+    memcpy(codes + s * 16, pairs, sizeof pairs);
   }
 }
 
@@ -308,11 +311,11 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
         if (t > 0 && s + t == steps) {
           break;
         }
-        _mm_prefetch((const char *)codes + GK_AHEAD, _MM_HINT_T1);
+        gk_fetch(codes);
         __m512i first = _mm512_load_si512(codes);
         __m512i second;
         if (bytes) {
-          _mm_prefetch((const char *)codes + GK_AHEAD + 64, _MM_HINT_T1);
+          gk_fetch(codes + 64);
           second = _mm512_load_si512(codes + 64);
         } else {
           /* Where the second half has sums of its own, its codes stay in place, worth 16 times as much. */

@@ -5,7 +5,8 @@
 #include "gk_pool.h"
 #include "gk_weight.h"
 
-#define GK_AHEAD 12288 /* bytes that weights are fetched ahead */
+#define GK_FETCH_FAR 12288 /* bytes that weights are fetched ahead into the second-level cache */
+#define GK_FETCH_NEAR 4096 /* and then into the first */
 #define GK_TOGETHER 8 /* most inputs that a body takes at once */
 /* A loop that is unrolled, over arrays of a constant size: only such arrays live in registers. */
 #define GK_EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
@@ -43,6 +44,15 @@ typedef struct {
   int32_t isa;
   gk_items *items; /* the blocks */
 } gk_product;
+
+/*
+ * Fetches what comes after `at`, in two steps: sums that wait for the second-level cache would fill the processor's scheduler, and no
+ * further line of memory would be asked for meanwhile.
+ */
+GK_INLINE void gk_fetch(const uint8_t *at) {
+  __builtin_prefetch(at + GK_FETCH_FAR, 0, 2);
+  __builtin_prefetch(at + GK_FETCH_NEAR, 0, 3);
+}
 
 static inline int64_t gk_codes_per_row(const gk_weight *w) { return (int64_t)w->runs * w->run_steps * 16; }
 
