@@ -7,7 +7,7 @@
 #include "gk_tile.h"
 
 #define GK_BLOCK_NUMBERS (GK_SIDE * GK_SIDE)
-#define GK_LEFT_MOST 128    /* left rows that a thread packs at a time */
+#define GK_LEFT_MOST 256   /* left rows that a thread packs at a time */
 #define GK_RIGHT_MOST 512  /* right columns whose sums it keeps */
 #define GK_DEPTH_MOST 8    /* tiles along k that it packs at a time */
 #define GK_MAX_GEMM (1 << 24)
@@ -40,6 +40,29 @@ GK_TARGET(GK_TILE_ISA) static void gk_gemm_right(void *context, int32_t part, in
       gk_pack_pair(&g->right, g->k, (int32_t)panel * GK_SIDE, t * GK_DEPTH, 0, out);
       out += 2 * GK_TILE_BYTES;
     }
+  }
+}
+
+/* Asks memory for what gk_pack_pair will read: a line for each of 32 rows or of 32 columns. */
+GK_INLINE void gk_fetch_pair(const gk_side *s, int32_t k_end, int32_t o, int32_t k) {
+  if (k >= k_end || o >= s->count) {
+    return;
+  }
+  const uint16_t *p = s->p + o * s->outer + k * s->along;
+  const int64_t line = s->along == 1 ? s->outer : s->along;
+  const int32_t lines = gk_least(GK_SIDE, s->along == 1 ? s->count - o : k_end - k);
+  for (int32_t i = 0; i < lines; i++) {
+    __builtin_prefetch(p + i * line, 0, 2);
+  }
+}
+
+/* Asks memory for the block that sums of left row `o` and right column `n` are added to. */
+GK_INLINE void gk_fetch_sums(const gk_gemm *g, int32_t o, int32_t n) {
+  const float *c = (const float *)g->c + (g->transposed ? n * g->c_row + o : o * g->c_row + n);
+  const int32_t rows = gk_least(GK_SIDE, g->transposed ? g->right.count - n : g->left.count - o);
+  for (int32_t i = 0; i < rows; i++) {
+    __builtin_prefetch(c + i * g->c_row, 1, 3);
+    __builtin_prefetch(c + i * g->c_row + GK_TILE, 1, 3);
   }
 }
 
@@ -82,6 +105,7 @@ GK_TARGET(GK_TILE_ISA) static void gk_gemm_left_block(const gk_gemm *g, int32_t 
       for (int32_t b = 0; b < blocks; b++) {
         for (int32_t i = 0; i < depth; i++) {
           gk_pack_pair(&g->left, g->k, from + b * GK_SIDE, (t + i) * GK_DEPTH, 1, out);
+          gk_fetch_pair(&g->left, g->k, from + b * GK_SIDE, (t + i + GK_DEPTH_MOST) * GK_DEPTH);
           out += 2 * GK_TILE_BYTES;
         }
       }
@@ -98,6 +122,9 @@ GK_TARGET(GK_TILE_ISA) static void gk_gemm_left_block(const gk_gemm *g, int32_t 
     for (int32_t b = 0; b < blocks; b++) {
       for (int32_t q = 0; q < panels; q++) {
         const float *block = sums + (int64_t)(q * blocks + b) * GK_BLOCK_NUMBERS;
+        if (g->add && q + 1 < panels) {
+          gk_fetch_sums(g, from + b * GK_SIDE, (p + q + 1) * GK_SIDE);
+        }
         for (int32_t tile = 0; tile < 4; tile++) {
           gk_gemm_store(g, block + tile / 2 * GK_TILE * GK_SIDE + tile % 2 * GK_TILE, from + b * GK_SIDE + tile / 2 * GK_TILE, (p + q) * GK_SIDE + tile % 2 * GK_TILE);
         }

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A worker looks for work this many times (some tens of microseconds) before it sleeps. */
+/* A worker looks for work this many times (a millisecond or less) before it sleeps. */
 #define GK_SPINS 20000
 
 struct gk_worker {
@@ -27,6 +27,7 @@ struct gk_pool {
   _Atomic int32_t sleepers;
   _Atomic int32_t busy;
   _Atomic int32_t closed;
+  int32_t spare; /* the processor that is the caller's; -1 where workers are not bound */
   struct gk_worker workers[GK_MAX_THREADS];
 };
 
@@ -42,20 +43,33 @@ static void gk_wait(_Atomic int32_t *at, int32_t value) {
 
 static void gk_wake(_Atomic int32_t *at) { syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, GK_MAX_THREADS, NULL, NULL, 0); }
 
-static void gk_bind(int32_t processor) {
+static void gk_bind(pthread_t thread, int32_t processor) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET((size_t)processor, &set);
   /* Best effort: an unbound thread is slower, not wrong. */
-  (void)pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+  (void)pthread_setaffinity_np(thread, sizeof set, &set);
+}
+
+/* A worker whose processor the caller runs on would wait until the system parts them, for milliseconds: it takes the spare one. */
+static void gk_make_way(gk_pool *pool) {
+  if (pool->spare < 0) {
+    return;
+  }
+  const int32_t own = sched_getcpu();
+  for (int32_t part = 1; own != pool->spare && part < pool->threads; part++) {
+    struct gk_worker *worker = &pool->workers[part];
+    if (worker->processor == own) {
+      worker->processor = pool->spare;
+      pool->spare = own;
+      gk_bind(worker->thread, worker->processor);
+    }
+  }
 }
 
 static void *gk_work(void *argument) {
   struct gk_worker *self = argument;
   gk_pool *pool = self->pool;
-  if (self->processor >= 0) {
-    gk_bind(self->processor);
-  }
   int32_t seen = 0;
   for (;;) {
     int32_t spins = 0;
@@ -106,6 +120,7 @@ gk_pool *gk_pool_new(int32_t threads) {
     }
   }
   pool->threads = 1;
+  pool->spare = threads <= count ? processors[threads - 1] : -1;
   for (int32_t part = 1; part < threads; part++) {
     struct gk_worker *worker = &pool->workers[part];
     worker->pool = pool;
@@ -114,6 +129,9 @@ gk_pool *gk_pool_new(int32_t threads) {
     if (pthread_create(&worker->thread, NULL, gk_work, worker) != 0) {
       gk_pool_free(pool);
       return NULL;
+    }
+    if (worker->processor >= 0) {
+      gk_bind(worker->thread, worker->processor);
     }
     pool->threads = part + 1;
   }
@@ -173,6 +191,7 @@ void gk_run(gk_pool *pool, gk_body *body, void *context) {
   }
   pool->body = body;
   pool->context = context;
+  gk_make_way(pool);
   atomic_store(&pool->busy, pool->threads - 1);
   gk_announce(pool);
   body(context, 0, pool->threads);

@@ -24,6 +24,11 @@ final class NativeRoom implements AutoCloseable {
     return memory;
   }
 
+  /** How many they are. */
+  long bytes() {
+    return memory.byteSize();
+  }
+
   @Override
   public void close() {
     arena.close();

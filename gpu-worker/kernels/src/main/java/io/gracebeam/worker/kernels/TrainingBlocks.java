@@ -272,6 +272,11 @@ public final class TrainingBlocks implements AutoCloseable {
     MemorySegment.copy(addresses, 0, weights, JAVA_LONG, 0, count);
   }
 
+  /** Bytes that are held from call to call: the blocks' states, and scratch space. */
+  public long heldBytes() {
+    return scratch.bytes() + saved.stream().mapToLong(NativeRoom::bytes).sum();
+  }
+
   private static MemorySegment table(MemorySegment rope) {
     return rope == null ? MemorySegment.NULL : rope;
   }

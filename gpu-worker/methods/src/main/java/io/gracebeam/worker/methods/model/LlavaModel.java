@@ -267,6 +267,11 @@ public final class LlavaModel implements AutoCloseable {
     return nativeBlocks != null;
   }
 
+  /** Bytes that native blocks keep from one pass of training to the next; 0 without them. */
+  public long heldBytes() {
+    return nativeBlocks == null ? 0 : nativeBlocks.heldBytes();
+  }
+
   /**
    * Lets embeddings be looked up in a table [vocab, width] that stays in its file; it is closed
    * when it is replaced or the model is closed. Null for the parameter.

@@ -162,6 +162,11 @@ final class NativeBlocks implements AutoCloseable {
         .with(Parameter.DOWN_BIAS, name + "mlp.fc2.bias");
   }
 
+  /** Bytes that are kept from call to call. */
+  long heldBytes() {
+    return kernels.heldBytes();
+  }
+
   /** The table of the last length. */
   private MemorySegment rope(int length) {
     long bytes = 4L * length * decoder.headDim();

@@ -197,6 +197,11 @@ public final class TrainBench implements AutoCloseable {
         .ce;
   }
 
+  /** Bytes that native blocks keep from step to step; 0 without them. */
+  public long heldBytes() {
+    return model.heldBytes();
+  }
+
   @Override
   public void close() {
     model.close();

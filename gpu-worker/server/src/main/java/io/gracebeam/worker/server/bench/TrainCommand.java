@@ -110,7 +110,7 @@ final class TrainCommand {
     }
     if (what.equals("checkpoints")) {
       table.note(
-          "checkpoints: gradients of all examples in one micro-batch, without the optimiser");
+          "checkpoints: gradients of all examples in one micro-batch, without the optimiser; memory that native blocks keep is counted");
     }
   }
 
@@ -118,10 +118,23 @@ final class TrainCommand {
   private static void operators(Map<String, Double> micros, String threads)
       throws IOException, InterruptedException {
     for (String engine : OVERHEAD.keySet()) {
-      String name = engine + " sum of two numbers";
-      List<String> command =
-          Contestants.java(OperatorContestant.class, engine, "float32", threads, OPERATORS);
-      micros.merge(name, figure(output(Contestants.start(command)), name, "micros "), Math::min);
+      operators(
+          micros,
+          engine,
+          Contestants.java(OperatorContestant.class, engine, "float32", threads, OPERATORS));
+    }
+    List<String> script = Contestants.script("bench_operators.py", threads, OPERATORS);
+    if (!script.isEmpty()) {
+      operators(micros, "torch-script", script);
+    }
+  }
+
+  private static void operators(Map<String, Double> micros, String who, List<String> command)
+      throws IOException, InterruptedException {
+    String output = output(Contestants.start(command));
+    for (String operator : List.of("view", "product", "sum")) {
+      String name = who + " " + operator + (operator.equals("view") ? "" : " of two numbers");
+      micros.merge(name, figure(output, name, operator + " "), Math::min);
     }
   }
 
