@@ -6,7 +6,6 @@ import io.gracebeam.pipelines.run.WorkerSet;
 import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
-import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.Question;
@@ -16,6 +15,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -45,13 +45,7 @@ final class AskCommand implements Callable<Integer> {
   @Option(names = "--workers", split = ",", paramLabel = "HOST:PORT", description = "Workers.")
   List<String> workers = List.of();
 
-  @Option(names = "--engine", description = "LibTorch (default) or PyTorch.")
-  String engine = "LibTorch";
-
-  @Option(
-      names = "--compute",
-      description = "Compute type: auto (what is fast here; default), float32, bfloat16.")
-  String compute = "auto";
+  @Mixin EngineOptions engine;
 
   @Option(names = "--json", description = "Token ids and log-probabilities too.")
   boolean json;
@@ -82,9 +76,7 @@ final class AskCommand implements Callable<Integer> {
             .setMaxNewTokens(maxNewTokens)
             .setBatch(1)
             .build();
-    EngineSettings settings =
-        EngineSettings.newBuilder().setName(engine).setCompute(compute).setDevice("cpu").build();
-    try (WorkerSet set = WorkerSet.open(workers, settings);
+    try (WorkerSet set = WorkerSet.open(workers, engine.settings());
         WorkerPool pool = set.workers().open()) {
       GenerateResponse answer = pool.generate(request).get("q");
       if (answer == null || !answer.getError().isEmpty()) {

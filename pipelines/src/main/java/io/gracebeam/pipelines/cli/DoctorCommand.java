@@ -4,7 +4,6 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.run.WorkerSet;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.worker.Builds;
 import io.gracebeam.transforms.client.Engine;
 import java.io.IOException;
@@ -16,6 +15,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -34,13 +34,7 @@ final class DoctorCommand implements Callable<Integer> {
   @Option(names = "--json", description = "For machines.")
   boolean json;
 
-  @Option(names = "--engine", description = "Engine to try: LibTorch or PyTorch.")
-  String engine = "LibTorch";
-
-  @Option(
-      names = "--compute",
-      description = "Its compute type: auto (what is fast here), float32, bfloat16.")
-  String compute = "auto";
+  @Mixin EngineOptions engine;
 
   @Spec CommandSpec spec;
 
@@ -73,14 +67,7 @@ final class DoctorCommand implements Callable<Integer> {
             "%.1f GB free here",
             Files.getFileStore(Path.of("").toAbsolutePath()).getUsableSpace() / 1e9));
     int code = 0;
-    try (WorkerSet workers =
-        WorkerSet.open(
-            List.of(),
-            EngineSettings.newBuilder()
-                .setName(engine)
-                .setCompute(compute)
-                .setDevice("cpu")
-                .build())) {
+    try (WorkerSet workers = WorkerSet.open(List.of(), engine.settings())) {
       Engine opened = workers.engine();
       facts.put("engine", opened.description());
       facts.put("device", opened.device());
