@@ -16,7 +16,10 @@ typedef struct {
   const double *weights;
   double *losses;
   float *d;
-  uint8_t *space; /* for each thread k times GK_LISTED bytes */
+  /* Each thread has `room` bytes of space: `shared` for the listed ids or a row exp(xt / T), the rest for a row exp(x). */
+  uint8_t *space;
+  size_t room;
+  size_t shared;
   float inverse;  /* of the temperature */
   gk_power power;
   atomic_int bad;
@@ -31,6 +34,9 @@ typedef struct {
   int64_t row;
   int32_t y;
   float zy;
+  /* What d does not hold of the exponentials, whole blocks long. */
+  float *taught; /* exp(xt / T); null without all of the teacher's logits */
+  float *one;    /* exp(x); null if it follows from exp(x / T) */
 } gk_loss_row;
 
 /* The parts of distillation that depend on the target's masses alone. */
@@ -72,72 +78,86 @@ GK_ALWAYS gk_entropy_part gk_entropy_of(float zy, double rest) {
   return (gk_entropy_part){.loss = loss, .rest = gk_exp64(u - loss), .all = (double)zy + loss};
 }
 
-/* Sums over all but `skip` of exp(x / T) and exp(x), x = z - max. */
+/* A block of a row at `at`, or the buffer where the row ends within it; gk_end_block puts what was written there into the row. */
+GK_ALWAYS float *gk_begin_block(float *row, int64_t n, int64_t at, float *buffer) { return at + GK_BLOCK <= n ? row + at : buffer; }
+
+GK_ALWAYS void gk_end_block(float *row, int64_t n, int64_t at, const float *buffer) {
+  if (at + GK_BLOCK > n) {
+    memcpy(row + at, buffer, (size_t)(n - at) * sizeof(float));
+  }
+}
+
+/* Sums over all but `skip` of exp(x / T), which d holds then, and exp(x), x = z - max; z may be d. */
 GK_ALWAYS void gk_student_sums(const gk_loss_row *r, const float *z, int64_t skip, float max, double *sums) {
+  const gk_power power = r->job->power;
   double lanes[2][GK_BLOCK] = {{0}};
   for (int64_t at = 0; at < r->n; at += GK_BLOCK) {
     float copy[GK_BLOCK];
-    float e[2][GK_BLOCK];
+    float end[GK_BLOCK];
+    float plain[GK_BLOCK];
     const float *b = gk_block_of(z, r->n, at, skip, copy);
+    float *e = gk_begin_block(r->d, r->n, at, end);
+    float *f = r->one == NULL ? plain : r->one + at;
     for (int i = 0; i < GK_BLOCK; i += GK_LANES) {
       gk_floats one;
-      gk_store(e[0] + i, gk_both_exp(gk_load(b + i) - max, r->job->inverse, r->job->power, &one));
-      gk_store(e[1] + i, one);
+      gk_store(e + i, gk_both_exp(gk_load(b + i) - max, r->job->inverse, power, &one));
+      gk_store(f + i, one);
     }
-    gk_add_lanes(lanes[0], e[0]);
-    gk_add_lanes(lanes[1], e[1]);
+    gk_add_lanes(lanes[0], e);
+    if (power != GK_SAME) {
+      gk_add_lanes(lanes[1], f);
+    }
+    gk_end_block(r->d, r->n, at, end);
   }
   sums[0] = gk_fold(lanes[0], GK_BLOCK);
-  sums[1] = gk_fold(lanes[1], GK_BLOCK);
+  sums[1] = power == GK_SAME ? sums[0] : gk_fold(lanes[1], GK_BLOCK);
 }
 
-/* Writes tempered * exp(x / T) + plain * exp(x) - taught * exp(xt / T); without a teacher's row the last is left out. */
-GK_ALWAYS void gk_write_row(const gk_loss_row *r, const float *z, const float *t, int64_t skip, float max, float t_max, float tempered,
-                            float plain, float taught) {
-  for (int64_t at = 0; at < r->n; at += GK_BLOCK) {
-    float copy[GK_BLOCK];
-    float t_copy[GK_BLOCK];
-    float out[GK_BLOCK];
-    const float *b = gk_block_of(z, r->n, at, skip, copy);
-    const float *c = t == NULL ? NULL : gk_block_of(t, r->n, at, skip, t_copy);
-    for (int i = 0; i < GK_BLOCK; i += GK_LANES) {
-      gk_floats one;
-      const gk_floats e = gk_both_exp(gk_load(b + i) - max, r->job->inverse, r->job->power, &one);
-      gk_floats g = e * tempered + one * plain;
-      if (c != NULL) {
-        g -= gk_exp((gk_load(c + i) - t_max) * r->job->inverse) * taught;
-      }
-      gk_store(out + i, g);
+/* Of the exponentials that the sums left: d = tempered * exp(x / T) + plain * exp(x) - taught * exp(xt / T). */
+GK_ALWAYS void gk_write_row(const gk_loss_row *r, float tempered, float plain, float taught) {
+  const gk_power power = r->job->power;
+  for (int64_t i = 0; i < r->n; i += GK_LANES) {
+    const gk_floats e = gk_load_some(r->d + i, r->n - i);
+    const gk_floats one = power == GK_SAME ? e : power == GK_SQUARE ? e * e : gk_load(r->one + i);
+    gk_floats g = e * tempered + one * plain;
+    if (r->taught != NULL) {
+      g -= gk_load(r->taught + i) * taught;
     }
-    const int64_t left = r->n - at;
-    memcpy(r->d + at, out, (left < GK_BLOCK ? (size_t)left : GK_BLOCK) * sizeof(float));
+    gk_store_some(r->d + i, g, r->n - i);
   }
 }
 
 /* ---- all of the teacher's logits, or none ---- */
 
-/* As gk_student_sums, and with xt the teacher's distance: exp(xt / T) and exp(xt / T) (xt - x). */
+/* As gk_student_sums, and with xt the teacher's distance: exp(xt / T), which is kept, and exp(xt / T) (xt - x). */
 GK_ALWAYS void gk_full_sums(const gk_loss_row *r, const float *t, float max, float t_max, double *sums) {
   double lanes[4][GK_BLOCK] = {{0}};
   for (int64_t at = 0; at < r->n; at += GK_BLOCK) {
     float copy[GK_BLOCK];
     float t_copy[GK_BLOCK];
-    float e[4][GK_BLOCK];
+    float end[GK_BLOCK];
+    float plain[GK_BLOCK];
+    float term[GK_BLOCK];
     const float *b = gk_block_of(r->z, r->n, at, r->y, copy);
     const float *c = gk_block_of(t, r->n, at, r->y, t_copy);
+    float *e = gk_begin_block(r->d, r->n, at, end);
+    float *f = r->one == NULL ? plain : r->one + at;
+    float *g = r->taught + at;
     for (int i = 0; i < GK_BLOCK; i += GK_LANES) {
       gk_floats one;
       const gk_floats x = gk_max(gk_load(b + i) - max, -GK_FAR);
       const gk_floats xt = gk_max(gk_load(c + i) - t_max, -GK_FAR);
-      const gk_floats q = gk_exp(xt * r->job->inverse);
-      gk_store(e[0] + i, gk_both_exp(x, r->job->inverse, r->job->power, &one));
-      gk_store(e[1] + i, one);
-      gk_store(e[2] + i, q);
-      gk_store(e[3] + i, q * (xt - x));
+      const gk_floats q = gk_exp_low(xt * r->job->inverse);
+      gk_store(e + i, gk_both_exp(x, r->job->inverse, r->job->power, &one));
+      gk_store(f + i, one);
+      gk_store(g + i, q);
+      gk_store(term + i, q * (xt - x));
     }
-    for (int k = 0; k < 4; k++) {
-      gk_add_lanes(lanes[k], e[k]);
-    }
+    gk_add_lanes(lanes[0], e);
+    gk_add_lanes(lanes[1], f);
+    gk_add_lanes(lanes[2], g);
+    gk_add_lanes(lanes[3], term);
+    gk_end_block(r->d, r->n, at, end);
   }
   for (int k = 0; k < 4; k++) {
     sums[k] = gk_fold(lanes[k], GK_BLOCK);
@@ -146,13 +166,16 @@ GK_ALWAYS void gk_full_sums(const gk_loss_row *r, const float *t, float max, flo
 
 GK_ALWAYS int gk_plain_row(const gk_loss_row *r, double *losses) {
   const gk_losses *s = r->job->shape;
-  const float max = gk_row_max(r->z, r->n, r->y);
+  const float max = gk_finite_max(r->z, r->n, r->y);
+  if (isnan(max)) {
+    return 0;
+  }
   double sums[2];
   gk_student_sums(r, r->z, r->y, max, sums);
   const gk_entropy_part ce = gk_entropy_of(r->zy, (double)max + gk_log64(sums[1]));
   losses[0] = ce.loss;
   losses[1] = 0;
-  gk_write_row(r, r->z, NULL, r->y, max, 0, 0, (float)(s->ce_weight * gk_exp64((double)max - ce.all)), 0);
+  gk_write_row(r, 0, (float)(s->ce_weight * gk_exp64((double)max - ce.all)), 0);
   r->d[r->y] = (float)(-s->ce_weight * ce.rest);
   return 1;
 }
@@ -160,11 +183,11 @@ GK_ALWAYS int gk_plain_row(const gk_loss_row *r, double *losses) {
 GK_ALWAYS int gk_full_row(const gk_loss_row *r, double *losses) {
   const gk_losses *s = r->job->shape;
   const float *t = r->job->teacher + r->row * r->n;
-  if (!gk_finite(t, r->n) || !isfinite(r->job->weights[r->row])) {
+  const float max = gk_finite_max(r->z, r->n, r->y);
+  const float t_max = gk_finite_max(t, r->n, r->y);
+  if (isnan(max) || isnan(t_max) || !isfinite(r->job->weights[r->row])) {
     return 0;
   }
-  const float max = gk_row_max(r->z, r->n, r->y);
-  const float t_max = gk_row_max(t, r->n, r->y);
   double sums[4];
   gk_full_sums(r, t, max, t_max, sums);
   const double inverse = 1 / s->temperature;
@@ -175,8 +198,8 @@ GK_ALWAYS int gk_full_row(const gk_loss_row *r, double *losses) {
       gk_target_of(r, t[r->y] * inverse, (double)t_max * inverse + log_q, (double)r->zy * inverse, (double)max * inverse + log_p);
   losses[0] = ce.loss;
   losses[1] = s->temperature * s->temperature * (k.tckd + k.beta * (inverse * sums[3] / sums[2] - (log_q - log_p)));
-  gk_write_row(r, r->z, t, r->y, max, t_max, (float)(k.factor * (k.beta - k.shift) / sums[0]),
-               (float)(s->ce_weight * gk_exp64((double)max - ce.all)), (float)(k.factor * k.beta / sums[2]));
+  gk_write_row(r, (float)(k.factor * (k.beta - k.shift) / sums[0]), (float)(s->ce_weight * gk_exp64((double)max - ce.all)),
+               (float)(k.factor * k.beta / sums[2]));
   r->d[r->y] = (float)(k.factor * k.shift - s->ce_weight * ce.rest);
   return 1;
 }
@@ -190,7 +213,7 @@ typedef struct {
   double sums[2]; /* see gk_student_sums */
 } gk_tail;
 
-/* Leaves the tail's logits in d, minus infinity elsewhere. */
+/* Leaves exp(x / T) of the tail in d, 0 elsewhere. */
 GK_ALWAYS gk_tail gk_tail_of(const gk_loss_row *r, const int32_t *ids, int32_t k) {
   gk_tail tail = {.others = r->n - 1};
   if (r->d != r->z) {
@@ -236,7 +259,7 @@ GK_ALWAYS int gk_listed_row(const gk_loss_row *r, uint8_t *space, double *losses
   double *p = (double *)space; /* tempered masses, then gradients */
   double *plain = p + k;       /* masses at temperature 1 */
   float *listed = (float *)(plain + k);
-  if (!gk_finite(t, k) || !isfinite(known[0]) || !isfinite(known[1]) || !isfinite(known[2]) || !isfinite(r->job->weights[r->row])) {
+  if (!gk_finite(r->z, r->n) || !gk_finite(t, k) || !isfinite(known[0]) || !isfinite(known[1]) || !isfinite(known[2]) || !isfinite(r->job->weights[r->row])) {
     return 0;
   }
   for (int32_t j = 0; j < k; j++) {
@@ -267,7 +290,7 @@ GK_ALWAYS int gk_listed_row(const gk_loss_row *r, uint8_t *space, double *losses
     const double p_tail = gk_exp64(log_p);
     nckd += gk_term(q_tail, gk_log64(q_tail), log_p);
     const double tempered = own.factor * (own.beta * (p_tail - q_tail) - own.shift * p_tail) / tail.sums[0];
-    gk_write_row(r, r->d, NULL, -1, tail.max, 0, (float)tempered, (float)(s->ce_weight * gk_exp64((double)tail.max - ce.all)), 0);
+    gk_write_row(r, (float)tempered, (float)(s->ce_weight * gk_exp64((double)tail.max - ce.all)), 0);
   }
   for (int32_t j = 0; j < k; j++) {
     if (ids[j] != r->y) {
@@ -286,14 +309,16 @@ GK_ALWAYS void gk_loss_part(void *context, int32_t part, int32_t parts) {
   gk_loss_job *job = context;
   const gk_losses *s = job->shape;
   const int64_t end = gk_first(s->rows, part + 1, parts);
+  uint8_t *space = job->space + (size_t)part * job->room;
+  const int full = s->k > 0 && s->listed == 0;
   for (int64_t i = gk_first(s->rows, part, parts); i < end; i++) {
     gk_loss_row r = {.job = job, .z = job->logits + i * s->vocab, .d = job->d + i * s->vocab, .n = s->vocab, .row = i};
     r.y = job->targets[i];
     r.zy = r.z[r.y];
+    r.taught = full ? (float *)space : NULL;
+    r.one = job->power == GK_OTHER ? (float *)(space + job->shared) : NULL;
     double *losses = job->losses + 2 * i;
-    const int good = gk_finite(r.z, r.n) && (s->k == 0       ? gk_plain_row(&r, losses)
-                                             : s->listed == 0 ? gk_full_row(&r, losses)
-                                                              : gk_listed_row(&r, job->space + (int64_t)part * s->k * GK_LISTED, losses));
+    const int good = s->k == 0 ? gk_plain_row(&r, losses) : full ? gk_full_row(&r, losses) : gk_listed_row(&r, space, losses);
     if (!good) {
       losses[0] = losses[1] = NAN;
       job->bad = 1;
@@ -343,8 +368,11 @@ int32_t gk_token_losses(gk_pool *pool, int32_t isa, const gk_losses *shape, cons
   job.d = d;
   job.inverse = shape->k == 0 ? 1.0f : (float)(1 / shape->temperature);
   job.power = shape->k == 0 ? GK_SAME : gk_power_of(shape->temperature);
-  if (listed > 0) {
-    job.space = malloc((size_t)gk_pool_threads(pool) * (size_t)shape->k * GK_LISTED);
+  const size_t row = ((size_t)shape->vocab + GK_BLOCK - 1) / GK_BLOCK * GK_BLOCK * sizeof(float);
+  job.shared = shape->listed ? (size_t)shape->k * GK_LISTED : shape->k > 0 ? row : 0;
+  job.room = job.shared + (job.power == GK_OTHER ? row : 0);
+  if (job.room > 0) {
+    job.space = malloc((size_t)gk_pool_threads(pool) * job.room);
     if (job.space == NULL) {
       return GK_EMEMORY;
     }

@@ -7,6 +7,7 @@
 #include "gk_train.h"
 
 #define GK_BLOCK 128
+#define GK_PIECE 8192
 /* Larger distances to the largest logit count as this one, so that differences of two stay finite. */
 #define GK_FAR 1e30f
 
@@ -126,6 +127,20 @@ GK_ALWAYS float gk_row_max(const float *row, int64_t n, int64_t skip) {
   return max;
 }
 
+/* The largest number but that at `skip`; NaN if some number is not finite. Goes over pieces that the first-level cache holds. */
+GK_ALWAYS float gk_finite_max(const float *row, int64_t n, int64_t skip) {
+  float max = -INFINITY;
+  for (int64_t at = 0; at < n; at += GK_PIECE) {
+    const int64_t length = n - at < GK_PIECE ? n - at : GK_PIECE;
+    if (!gk_finite(row + at, length)) {
+      return NAN;
+    }
+    const float most = gk_row_max(row + at, length, skip - at);
+    max = most > max ? most : max;
+  }
+  return max;
+}
+
 GK_ALWAYS void gk_add_lanes(double *lanes, const float *v) {
   for (int i = 0; i < GK_BLOCK; i++) {
     lanes[i] += (double)v[i];
@@ -139,10 +154,10 @@ static inline gk_power gk_power_of(double temperature) {
   return temperature == 1 ? GK_SAME : temperature == 2 ? GK_SQUARE : GK_OTHER;
 }
 
-/* Sixteen of x / T's exponentials and, in *one, those of x. */
+/* Sixteen of x / T's exponentials and, in *one, those of x; x at most 0. */
 GK_ALWAYS gk_floats gk_both_exp(gk_floats x, float inverse, gk_power power, gk_floats *one) {
-  const gk_floats e = gk_exp(x * inverse);
-  *one = power == GK_SAME ? e : power == GK_SQUARE ? e * e : gk_exp(x);
+  const gk_floats e = gk_exp_low(x * inverse);
+  *one = power == GK_SAME ? e : power == GK_SQUARE ? e * e : gk_exp_low(x);
   return e;
 }
 

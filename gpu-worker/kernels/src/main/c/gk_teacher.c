@@ -57,14 +57,14 @@ GK_ALWAYS void gk_row_statistics(gk_statistics_job *s, int64_t r) {
   const float *row = s->logits + r * s->vocab;
   double *out = s->out + r * GK_STATISTICS;
   const int32_t y = s->targets[r];
-  if (!gk_finite(row, s->vocab)) {
+  const float max = gk_finite_max(row, s->vocab, y);
+  if (isnan(max)) {
     for (int i = 0; i < GK_STATISTICS; i++) {
       out[i] = NAN;
     }
     s->bad = 1;
     return;
   }
-  const float max = gk_row_max(row, s->vocab, y);
   double sums[3];
   const double inverse = 1 / s->temperature;
   gk_row_sums(row, s->vocab, y, max, (float)inverse, gk_power_of(s->temperature), sums);

@@ -58,15 +58,11 @@ GK_ALWAYS float gk_sum(gk_floats v) {
   return v[0];
 }
 
-/* e^v within 2 units in the last place; 0 below -87, at most e^88. Range reduction by ln 2 in two parts, polynomial of Cephes' expf. */
-GK_ALWAYS gk_floats gk_exp(gk_floats v) {
+/* e^x for x of at most 88; see gk_exp. */
+GK_ALWAYS gk_floats gk_exp_low(gk_floats v) {
   const gk_floats low = gk_all(-87.0f);
-  const gk_floats high = gk_all(88.0f);
   const gk_ints small = v < low;
-  gk_ints bits = (gk_ints)v;
-  bits = (small & (gk_ints)low) | (~small & bits);
-  const gk_ints large = (gk_floats)bits > high;
-  const gk_floats x = (gk_floats)((large & (gk_ints)high) | (~large & bits));
+  const gk_floats x = (gk_floats)((small & (gk_ints)low) | (~small & (gk_ints)v));
   const gk_floats magic = gk_all(12582912.0f);
   const gk_floats n = (x * 1.44269504088896341f + magic) - magic;
   const gk_floats r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -79,6 +75,13 @@ GK_ALWAYS gk_floats gk_exp(gk_floats v) {
   p = p * (r * r) + r + 1.0f;
   const gk_ints power = (__builtin_convertvector(n, gk_ints) + 127) << 23;
   return (gk_floats)(~small & (gk_ints)(p * (gk_floats)power));
+}
+
+/* e^v within 2 units in the last place; 0 below -87, at most e^88. Range reduction by ln 2 in two parts, polynomial of Cephes' expf. */
+GK_ALWAYS gk_floats gk_exp(gk_floats v) {
+  const gk_floats high = gk_all(88.0f);
+  const gk_ints large = v > high;
+  return gk_exp_low((gk_floats)((large & (gk_ints)high) | (~large & (gk_ints)v)));
 }
 
 #endif

@@ -79,6 +79,7 @@ public final class GatedDkd {
     Checks.length(WHERE, "logits", logits.length, Checks.product(WHERE, rows, vocab));
     Checks.targets(WHERE, targets, rows, vocab);
     Checks.finite(WHERE, "logits", logits, 0, logits.length);
+    teacher.checkFinite();
 
     double[] gates = new double[rows];
     boolean worth = logits.length > 1 << 13;

@@ -447,6 +447,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     if (!locked(() -> training.tokenLosses(rows, logits, losses, MemorySegment.ofArray(d)))) {
       // Rows with such a number are as they were, even where d is the logits.
       TokenLosses.checkLogits(batch);
+      checkTeacher(rows);
       throw Checks.error("TokenLosses", "a number is not finite, allowed are finite ones");
     }
     return result(losses);
@@ -455,8 +456,16 @@ public final class NativeKernels implements Kernels, AutoCloseable {
   @Override
   public TokenLosses.Result tokenLosses(TokenLosses.Rows rows, MemorySegment logits) {
     double[] losses = new double[2 * rows.rows()];
-    locked(() -> training.tokenLosses(rows, logits, losses, logits));
+    if (!locked(() -> training.tokenLosses(rows, logits, losses, logits))) {
+      checkTeacher(rows);
+    }
     return result(losses);
+  }
+
+  private static void checkTeacher(TokenLosses.Rows rows) {
+    if (rows.teacher() != null) {
+      rows.teacher().checkFinite();
+    }
   }
 
   private static TokenLosses.Result result(double[] losses) {

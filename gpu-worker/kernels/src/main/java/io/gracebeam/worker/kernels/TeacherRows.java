@@ -45,7 +45,10 @@ public final class TeacherRows {
     this.nonTargetLogSumExp = nonTargetLogSumExp;
   }
 
-  /** All logits {@code [rows, vocab]}, at any temperature. Arrays are not copied. */
+  /**
+   * All logits {@code [rows, vocab]}, at any temperature. Arrays are not copied, and whether the
+   * logits are finite is found by what reads them.
+   */
   public static TeacherRows full(float[] logits, int rows, int vocab) {
     Checks.notNegative(WHERE, "rows", rows);
     GatedDkd.checkVocab(WHERE, vocab);
@@ -60,7 +63,6 @@ public final class TeacherRows {
     GatedDkd.checkVocab(WHERE, vocab);
     int end = Checks.product(WHERE, Math.addExact(first, rows), vocab);
     Checks.atLeast(WHERE, "logits", logits.length, end);
-    Checks.finite(WHERE, "logits", logits, first * vocab, end);
     return new TeacherRows(first, rows, vocab, vocab, 0, logits, null, null, null, null, null);
   }
 
@@ -141,7 +143,7 @@ public final class TeacherRows {
   /** Reduces full logits {@code [rows, vocab]} to the top-k form. */
   public static TeacherRows compress(
       float[] logits, int rows, int vocab, int[] targets, int k, double temperature) {
-    full(logits, rows, vocab);
+    full(logits, rows, vocab).checkFinite();
     Checks.targets(WHERE, targets, rows, vocab);
     int[] ids = new int[Checks.product(WHERE, rows, k)];
     float[] values = new float[ids.length];
@@ -157,6 +159,13 @@ public final class TeacherRows {
       s[3][i] = t.nonTargetLogSumExp();
     }
     return topK(rows, vocab, k, ids, values, temperature, s[0], s[1], s[2], s[3]);
+  }
+
+  /** Names the first of all the logits that is not finite; other forms were checked when made. */
+  void checkFinite() {
+    if (isFull()) {
+      Checks.finite(WHERE, "logits", logits, first * vocab, (first + rows) * vocab);
+    }
   }
 
   /** Number of positions. */

@@ -86,7 +86,8 @@ public final class TokenLosses {
    * Writes the gradient of sum over rows of ceWeight * ce + weights * distillation to {@code d
    * [rows, vocab]}, which may be the logits themselves.
    *
-   * @throws IllegalArgumentException if a logit is not finite; what d holds is then open
+   * @throws IllegalArgumentException if a logit is not finite, the teacher's included; what d holds
+   *     is then open
    */
   public static Result apply(Batch batch, float[] d) {
     Checks.length(WHERE, "d", d.length, batch.logits().length);
@@ -98,7 +99,8 @@ public final class TokenLosses {
    *
    * @param logits [rows, vocab] floats, row-major; becomes the gradient. A row with a logit that is
    *     not finite has losses of NaN, and its part of the gradient is open.
-   * @throws IllegalArgumentException if the memory has another size
+   * @throws IllegalArgumentException if the memory has another size, or a logit of the teacher is
+   *     not finite
    */
   public static Result applyInPlace(MemorySegment logits, Rows rows) {
     long bytes = (long) Float.BYTES * rows.rows() * rows.vocab();
@@ -147,6 +149,9 @@ public final class TokenLosses {
   /** In plain Java. */
   static Result java(Batch b, float[] d) {
     checkLogits(b);
+    if (b.teacher() != null) {
+      b.teacher().checkFinite();
+    }
     double[] ce = new double[b.rows()];
     double[] distillation = new double[b.rows()];
     boolean inPlace = d == b.logits();

@@ -264,7 +264,9 @@ class GatedDkdTest {
     TeacherRows top = TeacherRows.compress(TEACHER, 3, 5, TARGETS, 2, 1.5);
     assertThatThrownBy(() -> GatedDkd.apply(STUDENT, 3, 5, top, TARGETS, GRACE))
         .hasMessageContaining("temperature is 2.0");
-    assertThatThrownBy(() -> TeacherRows.full(bad, 3, 5)).hasMessageContaining("NaN");
+    TeacherRows badTeacher = TeacherRows.full(bad, 3, 5);
+    assertThatThrownBy(() -> GatedDkd.apply(STUDENT, 3, 5, badTeacher, TARGETS, GRACE))
+        .hasMessage("TeacherRows: logits[7] is NaN, allowed are finite numbers");
     assertThatThrownBy(
             () ->
                 TeacherRows.topK(

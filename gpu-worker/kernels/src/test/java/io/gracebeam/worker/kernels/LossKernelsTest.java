@@ -22,6 +22,8 @@ import net.jqwik.api.Property;
 import net.jqwik.api.constraints.DoubleRange;
 import net.jqwik.api.constraints.IntRange;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Losses, statistics and selection in C against those in Java. */
 class LossKernelsTest {
@@ -190,6 +192,61 @@ class LossKernelsTest {
     assertThatThrownBy(
             () -> TokenLosses.applyInPlace(MemorySegment.ofArray(new float[3]), b.withoutLogits()))
         .hasMessage("TokenLosses: logits have 12 bytes, allowed are 4800");
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {-1, 0, 64})
+  void longRowsAreTheOraclesAndABadNumberIsFoundAnywhere(int k) {
+    int vocab = 20_001;
+    TokenLosses.Batch b = batch(2, vocab, k, Mode.DKD, 3, 0.3, 2, 11);
+    Object[] expected = losses(SCALAR, b, false);
+    Object[] found = NativeTwins.same(n -> losses(n, b, true));
+    for (int i = 0; i < 2; i++) {
+      checkRow(b, i, found, expected);
+    }
+    for (Kernels kernels : NativeTwins.all()) {
+      for (int bad : new int[] {0, 8191, 8192, b.targets()[0], 16384, 19_999, 20_000}) {
+        float[] z = b.logits().clone();
+        z[bad] = Float.POSITIVE_INFINITY;
+        TokenLosses.Result r = kernels.tokenLosses(b.withoutLogits(), MemorySegment.ofArray(z));
+        assertThat(r.ce()).as("at %d", bad).isEqualTo(nanFirst((double[]) found[1]));
+        assertThat(r.distillation()).isEqualTo(nanFirst((double[]) found[2]));
+        assertThat(Arrays.copyOfRange(z, vocab, 2 * vocab))
+            .isEqualTo(Arrays.copyOfRange((float[]) found[0], vocab, 2 * vocab));
+      }
+    }
+  }
+
+  private static double[] nanFirst(double[] values) {
+    double[] out = values.clone();
+    out[0] = Double.NaN;
+    return out;
+  }
+
+  @Test
+  void aTeachersLogitThatIsNotFiniteIsNamed() {
+    TokenLosses.Batch b = batch(2, 300, 0, Mode.DKD, 2, 0.3, 2, 5);
+    float[] logits = logits(new Random(7), 4 * 300, 2);
+    logits[2 * 300 + 17] = Float.NaN;
+    TokenLosses.Batch bad = with(b, TeacherRows.full(logits, 1, 2, 300));
+    List<Kernels> all = new ArrayList<>(NativeTwins.all());
+    all.add(SCALAR);
+    for (Kernels kernels : all) {
+      assertThatThrownBy(() -> losses(kernels, bad, true))
+          .hasMessage("TeacherRows: logits[617] is NaN, allowed are finite numbers");
+      assertThatThrownBy(
+              () ->
+                  kernels.tokenLosses(
+                      bad.withoutLogits(), MemorySegment.ofArray(b.logits().clone())))
+          .hasMessage("TeacherRows: logits[617] is NaN, allowed are finite numbers");
+      // A row of the teacher that is not among these.
+      assertThat(losses(kernels, with(b, TeacherRows.full(logits, 0, 2, 300)), true)).isNotNull();
+    }
+    assertThatThrownBy(
+            () -> GatedDkd.apply(b.logits(), 2, 300, bad.teacher(), b.targets(), b.options()))
+        .hasMessageContaining("logits[617] is NaN");
+    assertThatThrownBy(() -> TeacherRows.compress(logits, 4, 300, new int[4], 3, 2))
+        .hasMessageContaining("logits[617] is NaN");
   }
 
   /**

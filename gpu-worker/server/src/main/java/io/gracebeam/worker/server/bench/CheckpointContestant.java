@@ -3,8 +3,6 @@ package io.gracebeam.worker.server.bench;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.methods.training.TrainBench;
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 
 /**
  * Gradients of all examples at once, with or without block checkpoints: prints their seconds and
@@ -12,8 +10,6 @@ import java.nio.file.Path;
  * Wants an allocator that returns memory.
  */
 final class CheckpointContestant {
-  private static final Path STATUS = Path.of("/proc/self/status");
-
   private CheckpointContestant() {}
 
   /** Arguments: engine, compute type, threads, shape, whether there are checkpoints. */
@@ -24,16 +20,14 @@ final class CheckpointContestant {
         new TrainBench(engine, shape, true, true, Boolean.parseBoolean(args[4]))) {
       bench.accumulate(); // the leaves' gradients are made
       bench.accumulate();
-      System.gc();
-      Files.writeString(Path.of("/proc/self/clear_refs"), "5"); // VmHWM starts again at VmRSS
-      long before = DecodeMemory.kibibytes(STATUS, "VmRSS");
+      ResidentPeak memory = ResidentPeak.begin();
       long start = System.nanoTime();
       double loss = bench.accumulate();
       double seconds = (System.nanoTime() - start) / 1e9;
-      long peak = DecodeMemory.kibibytes(STATUS, "VmHWM");
+      long peak = memory.bytes();
       System.out.println("engine " + engine.description() + ", loss " + loss);
       System.out.println("seconds " + seconds);
-      System.out.println("peakBytes " + ((peak - before) * 1024 + bench.heldBytes()));
+      System.out.println("peakBytes " + (peak + bench.heldBytes()));
     }
   }
 }

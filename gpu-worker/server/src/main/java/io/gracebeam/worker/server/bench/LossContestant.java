@@ -3,15 +3,12 @@ package io.gracebeam.worker.server.bench;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.methods.training.LossBench;
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 
 /**
  * One engine's turn at the loss part in a process of its own: prints its seconds, those of the loss
  * without the products, and the peak of resident memory above what was resident before.
  */
 final class LossContestant {
-  private static final Path STATUS = Path.of("/proc/self/status");
   private static final int WARM_ROWS = 8;
 
   private LossContestant() {}
@@ -30,17 +27,15 @@ final class LossContestant {
             LossBench.Loss.valueOf(args[3]))) {
       // Libraries are loaded and the weight's gradient is touched; that is not the pass's memory.
       bench.pass(Math.min(rows, WARM_ROWS), 1 << 20);
-      System.gc();
-      Files.writeString(Path.of("/proc/self/clear_refs"), "5"); // VmHWM starts again at VmRSS
-      long before = DecodeMemory.kibibytes(STATUS, "VmRSS");
+      ResidentPeak memory = ResidentPeak.begin();
       long start = System.nanoTime();
       double loss = bench.pass(rows, bytes);
       double seconds = (System.nanoTime() - start) / 1e9;
-      long peak = DecodeMemory.kibibytes(STATUS, "VmHWM");
+      long peak = memory.bytes();
       System.out.println("engine " + engine.description() + ", loss " + loss);
       System.out.println("seconds " + seconds);
       System.out.println("lossSeconds " + bench.lossSeconds());
-      System.out.println("peakBytes " + (peak - before) * 1024);
+      System.out.println("peakBytes " + peak);
     }
   }
 }
