@@ -1,5 +1,6 @@
-package io.gracebeam.worker.engine.libtorch;
+package io.gracebeam.worker.engine.checks;
 
+import ai.djl.Device;
 import ai.djl.engine.Engine;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDArrays;
@@ -13,10 +14,6 @@ import ai.djl.nn.core.Linear;
 import ai.djl.nn.norm.LayerNorm;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.worker.engine.EngineArrays;
-import java.io.DataOutputStream;
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -26,17 +23,19 @@ import java.util.function.Function;
 /**
  * Operators that the project needs, on inputs by formula (value i of input k is sin(0.7 i + 1.3 k),
  * or its magnitude plus 0.1), with the gradient of sum(out[i] cos(0.3 i)) by every input. The same
- * cases run on this engine, on DJL's PyTorch engine (in a process of its own, since two libtorch
- * builds cannot share one) and in torch ({@code conformance/make_goldens.py}).
+ * cases run on this engine, on any of its devices, on DJL's PyTorch engine (in a process of its
+ * own, since two libtorch builds cannot share one) and in torch ({@code
+ * conformance/make_goldens.py}).
  */
-final class OperatorCases {
+public final class OperatorCases {
   /** An operator, its inputs' shapes, and whether inputs must be positive. */
-  record Case(
+  public record Case(
       String name, List<Shape> shapes, boolean positive, Function<NDList, NDArray> function) {}
 
   private OperatorCases() {}
 
-  static List<Case> all() {
+  /** Every case, in an order that does not change. */
+  public static List<Case> all() {
     List<Case> out = new ArrayList<>();
     add(out, "add", x -> x.get(0).add(x.get(1)), s(2, 3, 5), s(5));
     add(out, "add_number", x -> x.get(0).add(1.5), s(7));
@@ -136,7 +135,7 @@ final class OperatorCases {
         .singletonOrThrow();
   }
 
-  static float[] input(Case c, int k) {
+  private static float[] input(Case c, int k) {
     float[] out = new float[Math.toIntExact(c.shapes().get(k).size())];
     for (int i = 0; i < out.length; i++) {
       double v = Math.sin(0.7 * i + 1.3 * k);
@@ -145,14 +144,27 @@ final class OperatorCases {
     return out;
   }
 
-  /** Output under "name", gradients under "name/0", "name/1", ... */
-  static Map<String, float[]> run(Engine engine, Case c, DataType type) {
+  /** The same with inputs that are rounded to the type of the computation and no further. */
+  public static Map<String, float[]> run(Engine engine, Device device, Case c, DataType type) {
+    return run(engine, device, c, type, type);
+  }
+
+  /**
+   * Runs a case forwards and backwards.
+   *
+   * @param device where everything is computed
+   * @param type of the computation
+   * @param given type that inputs and weights of the sum are rounded to first
+   * @return the output under "name", gradients by the inputs under "name/0", "name/1", ...
+   */
+  public static Map<String, float[]> run(
+      Engine engine, Device device, Case c, DataType type, DataType given) {
     Map<String, float[]> out = new LinkedHashMap<>();
-    try (NDManager manager = engine.newBaseManager();
+    try (NDManager manager = engine.newBaseManager(device);
         GradientCollector collector = engine.newGradientCollector()) {
       NDList inputs = new NDList();
       for (int k = 0; k < c.shapes().size(); k++) {
-        NDArray x = EngineArrays.of(manager, input(c, k), c.shapes().get(k), type);
+        NDArray x = array(manager, input(c, k), c.shapes().get(k), type, given);
         x.setRequiresGradient(true);
         x.getGradient().subi(x.getGradient().duplicate());
         inputs.add(x);
@@ -163,7 +175,7 @@ final class OperatorCases {
       for (int i = 0; i < weights.length; i++) {
         weights[i] = (float) Math.cos(0.3 * i);
       }
-      NDArray loss = y.mul(EngineArrays.of(manager, weights, y.getShape(), type)).sum();
+      NDArray loss = y.mul(array(manager, weights, y.getShape(), type, given)).sum();
       collector.backward(loss);
       for (int k = 0; k < inputs.size(); k++) {
         NDArray gradient = inputs.get(k).getGradient();
@@ -173,19 +185,8 @@ final class OperatorCases {
     return out;
   }
 
-  /** Runs all cases in float32 on the engine of that name and writes the results to the file. */
-  public static void main(String[] args) throws IOException {
-    Engine engine = Engine.getEngine(args[0]);
-    try (DataOutputStream out = new DataOutputStream(Files.newOutputStream(Path.of(args[1])))) {
-      for (Case c : all()) {
-        for (Map.Entry<String, float[]> e : run(engine, c, DataType.FLOAT32).entrySet()) {
-          out.writeUTF(e.getKey());
-          out.writeInt(e.getValue().length);
-          for (float v : e.getValue()) {
-            out.writeFloat(v);
-          }
-        }
-      }
-    }
+  private static NDArray array(
+      NDManager manager, float[] values, Shape shape, DataType type, DataType given) {
+    return EngineArrays.cast(EngineArrays.of(manager, values, shape, given), type);
   }
 }
