@@ -50,7 +50,7 @@ class BadSettingsTest {
   @ValueSource(strings = {"worker", "doctor", "ask"})
   void absentGpuIsTheEnvironments(String command) throws Exception {
     assumeFalse(Files.exists(Path.of("/dev/nvidia0")));
-    refused(command, "", ENVIRONMENT, "--device", "cuda:0", "cuda:0", "0 GPUs");
+    refused(command, "", ENVIRONMENT, "--device", "cuda:0", "CUDA device", "allowed: cpu");
   }
 
   @ParameterizedTest
