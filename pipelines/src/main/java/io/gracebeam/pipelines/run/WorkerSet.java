@@ -39,7 +39,8 @@ public final class WorkerSet implements AutoCloseable {
                         "no worker: this JVM (%s) cannot embed one; run on a JDK 25 or name workers with --workers host:port",
                         Runtime.version().feature()));
     EmbeddedWorker worker = provider.start(settings);
-    // One call at a time: the engine has one gradient collector per JVM.
+    // One call at a time. Inference beside training gives the same bits, but every call already has
+    // all cores: it would take no less time, and both would hold memory of this one process.
     return new WorkerSet(
         Workers.of("localhost:" + worker.port()).withMaxInFlight(1), Optional.of(worker));
   }
