@@ -86,6 +86,9 @@ public final class Engines {
     opened = name;
     Device device =
         matcher.group(1) == null ? Device.cpu() : Device.gpu(Integer.parseInt(matcher.group(1)));
+    if (device.isGpu() && engine instanceof LibTorchEngine own) {
+      own.requireCuda();
+    }
     if (device.isGpu() && device.getDeviceId() >= engine.getGpuCount()) {
       throw GraceException.environment(
           "engine.device is '%s' but the engine sees %d GPUs; allowed: cpu",
@@ -107,7 +110,12 @@ public final class Engines {
                 compute.name().toLowerCase(Locale.ROOT),
                 threads,
                 threads == 1 ? "thread" : "threads",
-                engine instanceof LibTorchEngine own ? ", " + own.instructions() : "");
+                engine instanceof LibTorchEngine own
+                    ? ", %s, %s"
+                        .formatted(
+                            own.deterministic() ? "deterministic" : "not deterministic",
+                            own.instructions())
+                    : "");
     String identity =
         String.join(
             "\n",

@@ -179,6 +179,49 @@ final class Abi {
     }
   }
 
+  /**
+   * Makes operators deterministic, or those fail that cannot be; as
+   * torch.use_deterministic_algorithms does, but memory that is not yet written stays as it is.
+   */
+  static void setDeterministic(boolean wanted) {
+    SymbolLookup torch = Natives.load().torch();
+    try {
+      long context =
+          (long)
+              bind(torch, "_ZN2at13globalContextEv", FunctionDescriptor.of(JAVA_LONG))
+                  .invokeExact();
+      bind(
+              torch,
+              "_ZN2at7Context26setDeterministicAlgorithmsEbb",
+              FunctionDescriptor.ofVoid(JAVA_LONG, JAVA_BOOLEAN, JAVA_BOOLEAN))
+          .invokeExact(context, wanted, false);
+      contextFlag("_ZN2at7Context21setDeterministicCuDNNEb").invokeExact(context, wanted);
+      contextFlag("_ZN2at7Context39setDeterministicFillUninitializedMemoryEb")
+          .invokeExact(context, false);
+    } catch (Throwable e) {
+      throw unexpected(e);
+    }
+  }
+
+  private static MethodHandle contextFlag(String name) {
+    return bind(Natives.load().torch(), name, FunctionDescriptor.ofVoid(JAVA_LONG, JAVA_BOOLEAN));
+  }
+
+  /** CUDA devices that torch can use; its CUDA operators must have been loaded. */
+  static int devices() {
+    try {
+      return (int)
+          (long)
+              bind(
+                      Natives.load().torch(),
+                      "_ZN5torch4cuda12device_countEv",
+                      FunctionDescriptor.of(JAVA_LONG))
+                  .invokeExact();
+    } catch (Throwable e) {
+      throw unexpected(e);
+    }
+  }
+
   /** Lets c10 read TORCH_CPP_LOG_LEVEL, which it does by itself only under Python. */
   static void readLogLevel() {
     try {

@@ -1,5 +1,6 @@
 package io.gracebeam.worker.engine.libtorch;
 
+import ai.djl.Device;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
@@ -101,17 +102,7 @@ abstract class ArrayOperators extends ShapeOperators {
     try (java.lang.foreign.Arena arena = java.lang.foreign.Arena.ofConfined()) {
       var out = arena.allocate(java.lang.foreign.ValueLayout.JAVA_LONG);
       int failed = (int) Abi.SUBTRACT.invokeExact(a.handle(), b.handle(), alpha, out.address());
-      if (failed != 0) {
-        Aten.check(
-            failed,
-            "%s(%s %s, %s %s)"
-                .formatted(
-                    alpha < 0 ? "add" : "sub",
-                    a.getDataType(),
-                    a.getShape(),
-                    b.getDataType(),
-                    b.getShape()));
-      }
+      Aten.check(failed, alpha < 0 ? "add" : "sub", a, b);
       return new LibTorchArray(a.manager(), out.get(java.lang.foreign.ValueLayout.JAVA_LONG, 0));
     } catch (Throwable e) {
       throw Abi.unexpected(e);
@@ -155,7 +146,9 @@ abstract class ArrayOperators extends ShapeOperators {
 
   @Override
   public NDArray pow(Number n) {
-    return binary(POW, n);
+    try (LibTorchArray exponent = self().manager().scalar(n, dataType, self().getDevice())) {
+      return binary(POW, exponent);
+    }
   }
 
   @Override
@@ -349,8 +342,9 @@ abstract class ArrayOperators extends ShapeOperators {
 
   @Override
   public NDArray clip(Number min, Number max) {
-    try (LibTorchArray low = self().manager().scalar(min, dataType);
-        LibTorchArray high = self().manager().scalar(max, dataType)) {
+    Device device = self().getDevice();
+    try (LibTorchArray low = self().manager().scalar(min, dataType, device);
+        LibTorchArray high = self().manager().scalar(max, dataType, device)) {
       return CLAMP.call().tensor(self()).optional(low).optional(high).array(self().manager());
     }
   }

@@ -6,6 +6,7 @@ import io.gracebeam.proto.error.GraceException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.List;
 import java.util.StringJoiner;
 
@@ -24,6 +25,7 @@ import java.util.StringJoiner;
  */
 final class Aten {
   private static final int MAX_ARGUMENTS = 64;
+  private static final int MAX_NAMED = 6;
   private static final ThreadLocal<Call> CALL = ThreadLocal.withInitial(Call::new);
   private static final long VERSION = Abi.packedVersion();
 
@@ -60,6 +62,7 @@ final class Aten {
     private Aten operator;
     private int arguments;
     private int tensors;
+    private long[] list;
 
     private Call() {}
 
@@ -67,6 +70,7 @@ final class Aten {
       operator = next;
       arguments = 0;
       tensors = 0;
+      list = null;
       return this;
     }
 
@@ -113,11 +117,12 @@ final class Aten {
     }
 
     Call integers(long... values) {
-      long list = newList(values.length);
+      long made = newList(values.length);
       for (long value : values) {
-        append(list, value);
+        append(made, value);
       }
-      return push(list);
+      list = values;
+      return push(made);
     }
 
     Call optionalIntegers(long... values) {
@@ -126,20 +131,20 @@ final class Aten {
     }
 
     Call arrays(List<LibTorchArray> arrays) {
-      long list = newList(arrays.size());
+      long made = newList(arrays.size());
       for (LibTorchArray array : arrays) {
-        append(list, reference(array));
+        append(made, reference(array));
       }
-      return push(list);
+      return push(made);
     }
 
     /** A list of optional tensors, null for a missing one. */
     Call optionalArrays(List<LibTorchArray> arrays) {
-      long list = newList(arrays.size());
+      long made = newList(arrays.size());
       for (LibTorchArray array : arrays) {
-        append(list, array == null ? 0 : boxed(reference(array)));
+        append(made, array == null ? 0 : boxed(reference(array)));
       }
-      return push(list);
+      return push(made);
     }
 
     Call text(String value) {
@@ -171,7 +176,7 @@ final class Aten {
       if (failed != 0) {
         throw failure(called);
       }
-      java.util.Arrays.fill(inputs, 0, tensors, null);
+      Arrays.fill(inputs, 0, tensors, null);
     }
 
     /** Runs the operator; its one result as an array of the manager. */
@@ -193,15 +198,15 @@ final class Aten {
     /** Runs the operator; its one result, a list of tensors. */
     LibTorchArray[] list(LibTorchManager manager) {
       run();
-      long list = stack.getAtIndex(ValueLayout.JAVA_LONG, 0);
+      long found = stack.getAtIndex(ValueLayout.JAVA_LONG, 0);
       try {
-        check((int) Abi.LIST_SIZE.invokeExact(list, slot.address()), "list size");
+        check((int) Abi.LIST_SIZE.invokeExact(found, slot.address()), "list size");
         LibTorchArray[] out = new LibTorchArray[(int) slot.get(ValueLayout.JAVA_LONG, 0)];
         for (int i = 0; i < out.length; i++) {
-          check((int) Abi.LIST_GET.invokeExact(list, (long) i, slot.address()), "list item");
+          check((int) Abi.LIST_GET.invokeExact(found, (long) i, slot.address()), "list item");
           out[i] = new LibTorchArray(manager, slot.get(ValueLayout.JAVA_LONG, 0));
         }
-        check((int) Abi.LIST_DELETE.invokeExact(list), "list end");
+        check((int) Abi.LIST_DELETE.invokeExact(found), "list end");
         return out;
       } catch (Throwable e) {
         throw Abi.unexpected(e);
@@ -251,9 +256,9 @@ final class Aten {
       }
     }
 
-    private void append(long list, long value) {
+    private void append(long to, long value) {
       try {
-        checked((int) Abi.LIST_PUSH.invokeExact(list, value));
+        checked((int) Abi.LIST_PUSH.invokeExact(to, value));
       } catch (Throwable e) {
         throw abandoned(e);
       }
@@ -269,12 +274,9 @@ final class Aten {
     }
 
     private RuntimeException failure(Aten called) {
-      StringJoiner given = new StringJoiner(", ", called.label + "(", ")");
-      for (int i = 0; i < tensors; i++) {
-        given.add(inputs[i].getDataType() + " " + inputs[i].getShape());
-        inputs[i] = null;
-      }
-      return Aten.failure(given.toString());
+      List<LibTorchArray> operands = List.of(Arrays.copyOf(inputs, tensors));
+      Arrays.fill(inputs, 0, tensors, null);
+      return Aten.failure(named(called.label, operands, list), Shortage.of(operands, list));
     }
   }
 
@@ -285,21 +287,47 @@ final class Aten {
         label);
   }
 
+  /** "mul(float32 (2, 3), float32 (3))"; of many operands the first. */
+  static String named(String label, List<LibTorchArray> operands, long[] list) {
+    StringJoiner given = new StringJoiner(", ", label + "(", ")");
+    operands.stream()
+        .limit(MAX_NAMED)
+        .forEach(x -> given.add(x.getDataType() + " " + x.getShape()));
+    if (operands.size() > MAX_NAMED) {
+      given.add("and %d more".formatted(operands.size() - MAX_NAMED));
+    }
+    if (list != null) {
+      given.add(Arrays.toString(list));
+    }
+    return given.toString();
+  }
+
   /** Throws where a C function reported an error. */
   static void check(int failed, String where) {
     if (failed != 0) {
-      throw failure(where);
+      throw failure(where, "");
     }
   }
 
-  private static RuntimeException failure(String where) {
-    String what = Abi.what();
+  /** The same for an operator of these operands. */
+  static void check(int failed, String label, LibTorchArray... operands) {
+    if (failed != 0) {
+      List<LibTorchArray> all = List.of(operands);
+      throw failure(named(label, all, null), Shortage.of(all, null));
+    }
+  }
+
+  /** Of an operator; `shortage` says what memory it lacked, if any, where torch gives no text. */
+  private static RuntimeException failure(String where, String shortage) {
+    String what = firstLine(Abi.what());
     if (what.contains("can't allocate memory") || what.contains("out of memory")) {
-      return GraceException.environment(
-          "LibTorch: out of memory in %s: %s", where, firstLine(what));
+      return GraceException.environment("LibTorch: out of memory in %s: %s", where, what);
+    }
+    if (what.isEmpty() && !shortage.isEmpty()) {
+      return GraceException.environment("LibTorch: out of memory in %s: %s", where, shortage);
     }
     return new EngineException(
-        "LibTorch: %s failed%s".formatted(where, what.isEmpty() ? "" : ": " + firstLine(what)));
+        "LibTorch: %s failed%s".formatted(where, what.isEmpty() ? "" : ": " + what));
   }
 
   private static String firstLine(String text) {

@@ -33,7 +33,12 @@ public final class LibTorchArray extends ArrayOperators {
   LibTorchArray(LibTorchManager manager, long handle) {
     super(manager, shapeOf(handle), typeOf(handle));
     this.handle = new AtomicLong(handle);
-    manager.attachInternal(getUid(), this);
+    try {
+      manager.attachInternal(getUid(), this);
+    } catch (RuntimeException e) {
+      close(); // a closed manager takes nothing
+      throw e;
+    }
     NDScope.register(this);
   }
 
@@ -231,9 +236,13 @@ public final class LibTorchArray extends ArrayOperators {
   /**
    * The values in CPU memory, row-major, while the array is open.
    *
-   * @throws UnsupportedOperationException for views that are not row-major
+   * @throws UnsupportedOperationException for views that are not row-major, and on a GPU
    */
   public MemorySegment memory() {
+    if (getDevice().isGpu()) {
+      throw new UnsupportedOperationException(
+          "values of an array %s on %s are not in CPU memory".formatted(shape, getDevice()));
+    }
     requireContiguous();
     return segment();
   }
@@ -312,6 +321,10 @@ public final class LibTorchArray extends ArrayOperators {
   /** Makes the array a leaf whose gradient, at first zero, backward passes add to. */
   @Override
   public void setRequiresGradient(boolean wanted) {
+    if (wanted && !dataType.isFloating()) {
+      throw new IllegalArgumentException(
+          "an array of %s has no gradient; allowed: floating types".formatted(dataType));
+    }
     try {
       Aten.check((int) Abi.REQUIRE_GRADIENT.invokeExact(handle(), wanted), "asking for a gradient");
       long gradient = (long) Abi.MUTABLE_GRADIENT.invokeExact(impl());

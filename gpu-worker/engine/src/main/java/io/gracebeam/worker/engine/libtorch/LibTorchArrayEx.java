@@ -20,7 +20,6 @@ final class LibTorchArrayEx extends MissingOperators {
   private static final Aten MISH = Aten.of("mish");
   private static final Aten LOG_ADD_EXP = Aten.of("logaddexp");
   private static final Aten PRELU = Aten.of("prelu");
-  private static final Aten DROPOUT = Aten.of("dropout");
   private static final Aten LINEAR = Aten.of("linear");
   private static final Aten EMBEDDING = Aten.of("embedding");
   private static final Aten LAYER_NORM = Aten.of("layer_norm");
@@ -90,7 +89,7 @@ final class LibTorchArrayEx extends MissingOperators {
   /** log(1 + exp(x)), without overflow. */
   @Override
   public NDArray softPlus() {
-    try (LibTorchArray zero = owner().scalar(0.0, array.getDataType())) {
+    try (LibTorchArray zero = owner().scalar(0.0, array.getDataType(), array.getDevice())) {
       return LOG_ADD_EXP.call().tensor(array).tensor(zero).array(owner());
     }
   }
@@ -185,9 +184,21 @@ final class LibTorchArrayEx extends MissingOperators {
     return new NDList(PRELU.call().tensor(own(input)).tensor(own(alpha)).array(owner()));
   }
 
+  /** Drawn in Java as all random numbers are, so that a seed says which are dropped. */
   @Override
   public NDList dropout(NDArray input, float rate, boolean training) {
-    return new NDList(DROPOUT.call().tensor(own(input)).real(rate).flag(training).array(owner()));
+    if (!(rate >= 0 && rate <= 1)) {
+      throw new IllegalArgumentException("dropout of " + rate + "; allowed: 0 to 1");
+    }
+    if (!training || rate == 0) {
+      return new NDList(input.mul(1));
+    }
+    try (NDArray drawn = owner().randomUniform(0, 1, input.getShape(), DataType.FLOAT32);
+        NDArray kept = drawn.gte(rate);
+        NDArray ones = kept.toType(input.getDataType(), true);
+        NDArray mask = ones.mul(rate == 1 ? 0 : 1 / (1 - rate))) {
+      return new NDList(input.mul(mask));
+    }
   }
 
   @Override

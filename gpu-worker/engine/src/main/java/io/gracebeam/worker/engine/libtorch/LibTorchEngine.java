@@ -7,8 +7,6 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.MatrixProducts;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Map;
 
@@ -18,7 +16,9 @@ import java.util.Map;
  *
  * <p>Settings, read when the engine is first used: environment variable GRACE_LIBTORCH (folder of
  * the libraries; default those on the class path); system properties {@code grace.libtorch} (the
- * same) and {@code grace.libtorch.threads} (threads inside an operator; default the cores).
+ * same), {@code grace.libtorch.threads} (threads inside an operator; default the cores) and {@code
+ * grace.libtorch.deterministic} (default true: an operator gives the same bits each time, on CUDA
+ * too, and one that cannot fails).
  */
 public final class LibTorchEngine extends Engine {
   /** Name by which DJL knows the engine. */
@@ -27,20 +27,48 @@ public final class LibTorchEngine extends Engine {
   /** System property: threads inside an operator, read when the engine is first used. */
   public static final String THREADS = "grace.libtorch.threads";
 
+  /** System property: whether operators must be deterministic; true by default. */
+  public static final String DETERMINISTIC = "grace.libtorch.deterministic";
+
   static final int RANK = 3;
+  private static final int MOST_THREADS = 1024;
   private static final String CUDA = "libtorch_cuda.so";
 
   private final String version;
+  private final boolean deterministic;
   private boolean cuda;
 
   LibTorchEngine() {
+    int count = threads(System.getProperty(THREADS));
+    deterministic = deterministic(System.getProperty(DETERMINISTIC));
     version = Abi.version();
     Abi.readLogLevel();
-    String threads = System.getProperty(THREADS);
-    int count =
-        threads == null ? Runtime.getRuntime().availableProcessors() : Integer.parseInt(threads);
     Abi.setThreads(count);
+    Abi.setDeterministic(deterministic);
     OwnProducts.install(count);
+  }
+
+  private static int threads(String given) {
+    if (given == null) {
+      return Runtime.getRuntime().availableProcessors();
+    }
+    int count = given.matches("[0-9]{1,9}") ? Integer.parseInt(given) : 0;
+    if (count < 1 || count > MOST_THREADS) {
+      throw GraceException.user("%s is '%s'; allowed: 1 to %d", THREADS, given, MOST_THREADS);
+    }
+    return count;
+  }
+
+  private static boolean deterministic(String given) {
+    if (given == null || given.equals("true") || given.equals("false")) {
+      return !"false".equals(given);
+    }
+    throw GraceException.user("%s is '%s'; allowed: true, false", DETERMINISTIC, given);
+  }
+
+  /** Whether operators give the same bits each time; see {@link #DETERMINISTIC}. */
+  public boolean deterministic() {
+    return deterministic;
   }
 
   /** Where the libraries came from: "jar" or the variable that names them. */
@@ -86,7 +114,8 @@ public final class LibTorchEngine extends Engine {
   }
 
   /**
-   * Loads the CUDA operators.
+   * Loads the CUDA operators. To be called before the first operator of a process that will use
+   * them: torch finds devices once.
    *
    * @throws GraceException ENVIRONMENT where the libraries were built without CUDA
    */
@@ -128,17 +157,17 @@ public final class LibTorchEngine extends Engine {
     return false;
   }
 
-  /** CUDA devices that the driver lists; 0 where the libraries were built without CUDA. */
+  /**
+   * CUDA devices that torch can use, in its numbering; 0 where the libraries were built without
+   * CUDA. Loads the CUDA operators.
+   */
   @Override
   public int getGpuCount() {
     if (!Natives.has(CUDA)) {
       return 0;
     }
-    int count = 0;
-    while (Files.exists(Path.of("/dev/nvidia" + count))) {
-      count++;
-    }
-    return count;
+    requireCuda();
+    return Abi.devices();
   }
 
   @Override

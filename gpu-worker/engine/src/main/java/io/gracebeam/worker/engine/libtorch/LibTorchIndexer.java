@@ -5,6 +5,7 @@ import ai.djl.ndarray.index.NDArrayIndexer;
 import ai.djl.ndarray.index.full.NDIndexFullPick;
 import ai.djl.ndarray.index.full.NDIndexFullSlice;
 import ai.djl.ndarray.index.full.NDIndexFullTake;
+import ai.djl.ndarray.types.Shape;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -48,6 +49,9 @@ final class LibTorchIndexer extends NDArrayIndexer {
   @Override
   public NDArray get(NDArray array, NDIndexFullSlice slice) {
     LibTorchArray out = LibTorchArray.of(array);
+    for (int axis : slice.getToSqueeze()) {
+      requireWithin(slice.getMin()[axis], axis, array.getShape());
+    }
     for (int axis = 0; axis < slice.getMin().length; axis++) {
       long low = slice.getMin()[axis];
       long high = slice.getMax()[axis];
@@ -78,6 +82,14 @@ final class LibTorchIndexer extends NDArrayIndexer {
       return next;
     }
     return out == array ? out.reshape(out.getShape()) : out;
+  }
+
+  private static void requireWithin(long index, int axis, Shape shape) {
+    if (index < 0 || index >= shape.get(axis)) {
+      throw new IndexOutOfBoundsException(
+          "index %d of axis %d of an array %s; allowed: 0 to %d"
+              .formatted(index, axis, shape, shape.get(axis) - 1));
+    }
   }
 
   private static void closeUnless(NDArray out, NDArray given) {

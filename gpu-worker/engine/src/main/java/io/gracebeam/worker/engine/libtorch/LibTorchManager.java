@@ -12,9 +12,11 @@ import io.gracebeam.proto.error.GraceException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.math.BigInteger;
 import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import java.util.Random;
 import java.util.random.RandomGenerator;
 
@@ -29,7 +31,7 @@ public class LibTorchManager extends BaseNDManager {
   /** Torch's numbers of device types. */
   static final int CPU = 0;
 
-  private static final int CUDA = 1;
+  static final int CUDA = 1;
   private static final NDManager NONE = new NoAlternative();
   private static RandomGenerator random = new Random();
 
@@ -99,7 +101,10 @@ public class LibTorchManager extends BaseNDManager {
         throw new IllegalArgumentException("an array of shape " + shape + " was asked for");
       }
       strides[i] = next;
-      next = Math.multiplyExact(next, Math.max(1, sizes[i]));
+      if (next > Long.MAX_VALUE / Math.max(1, sizes[i])) {
+        throw refused(shape, type, device);
+      }
+      next *= Math.max(1, sizes[i]);
     }
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
@@ -114,14 +119,30 @@ public class LibTorchManager extends BaseNDManager {
                   Math.max(0, device.getDeviceId()),
                   out.address());
       if (failed != 0) {
-        throw GraceException.environment(
-            "LibTorch: out of memory: no %d bytes for an array %s of %s on %s",
-            shape.size() * type.getNumOfBytes(), shape, type, device);
+        throw refused(shape, type, device);
       }
       return new LibTorchArray(this, out.get(ValueLayout.JAVA_LONG, 0));
     } catch (Throwable e) {
       throw Abi.unexpected(e);
     }
+  }
+
+  private RuntimeException refused(Shape shape, DataType type, Device where) {
+    int gpus = where.isGpu() ? getEngine().getGpuCount() : 0;
+    if (where.isGpu() && where.getDeviceId() >= gpus) {
+      return GraceException.environment(
+          "LibTorch: an array was asked for on %s, but there are %d GPUs; allowed: cpu%s",
+          where, gpus, gpus == 0 ? "" : ", gpu(0) to gpu(%d)".formatted(gpus - 1));
+    }
+    return GraceException.environment(
+        "LibTorch: out of memory: no %s bytes for an array %s of %s on %s",
+        BigInteger.valueOf(type.getNumOfBytes()).multiply(elements(shape)), shape, type, where);
+  }
+
+  private static BigInteger elements(Shape shape) {
+    return Arrays.stream(shape.getShape())
+        .mapToObj(BigInteger::valueOf)
+        .reduce(BigInteger.ONE, BigInteger::multiply);
   }
 
   @Override
@@ -184,7 +205,7 @@ public class LibTorchManager extends BaseNDManager {
   public NDArray randomInteger(long low, long high, Shape shape, DataType type) {
     double[] values = new double[Math.toIntExact(shape.size())];
     synchronized (LibTorchManager.class) {
-      java.util.Arrays.setAll(values, i -> random.nextLong(low, high));
+      Arrays.setAll(values, i -> random.nextLong(low, high));
     }
     return of(values, shape, type);
   }
@@ -192,7 +213,7 @@ public class LibTorchManager extends BaseNDManager {
   @Override
   public NDArray randomPermutation(long n) {
     double[] values = new double[Math.toIntExact(n)];
-    java.util.Arrays.setAll(values, i -> i);
+    Arrays.setAll(values, i -> i);
     synchronized (LibTorchManager.class) {
       for (int i = values.length - 1; i > 0; i--) {
         int j = random.nextInt(i + 1);
@@ -208,7 +229,7 @@ public class LibTorchManager extends BaseNDManager {
   public NDArray randomUniform(float low, float high, Shape shape, DataType type) {
     double[] values = new double[Math.toIntExact(shape.size())];
     synchronized (LibTorchManager.class) {
-      java.util.Arrays.setAll(values, i -> low + (high - (double) low) * random.nextDouble());
+      Arrays.setAll(values, i -> low + (high - (double) low) * random.nextDouble());
     }
     return of(values, shape, type);
   }
@@ -217,7 +238,7 @@ public class LibTorchManager extends BaseNDManager {
   public NDArray randomNormal(float mean, float deviation, Shape shape, DataType type) {
     double[] values = new double[Math.toIntExact(shape.size())];
     synchronized (LibTorchManager.class) {
-      java.util.Arrays.setAll(values, i -> mean + deviation * random.nextGaussian());
+      Arrays.setAll(values, i -> mean + deviation * random.nextGaussian());
     }
     return of(values, shape, type);
   }
@@ -272,6 +293,17 @@ public class LibTorchManager extends BaseNDManager {
       }
     } catch (Throwable e) {
       throw Abi.unexpected(e);
+    }
+  }
+
+  /** The same on a device, for operators that do not take a number from the CPU. */
+  LibTorchArray scalar(Number value, DataType met, Device where) {
+    LibTorchArray array = scalar(value, met);
+    if (!where.isGpu()) {
+      return array;
+    }
+    try (array) {
+      return (LibTorchArray) array.toDevice(where, true);
     }
   }
 

@@ -11,7 +11,7 @@ public final class LibTorchOperators {
 
   private LibTorchOperators() {}
 
-  /** Without matrix instructions, libtorch's bfloat16 attention is slower than its float32 one. */
+  /** Without matrix instructions, bfloat16 attention on a CPU is slower than float32's. */
   private static final boolean WIDE = !Processor.here().instructions().contains("AMX");
 
   /**
@@ -24,7 +24,7 @@ public final class LibTorchOperators {
    * @return [B, H, Sq, d]
    */
   public static NDArray attention(LibTorchArray q, NDArray k, NDArray v, NDArray mask) {
-    if (WIDE && q.getDataType() == DataType.BFLOAT16) {
+    if (WIDE && q.getDataType() == DataType.BFLOAT16 && !q.getDevice().isGpu()) {
       return attention(wide(q), wide(k), wide(v), mask == null ? null : wide(mask))
           .toType(DataType.BFLOAT16, false);
     }

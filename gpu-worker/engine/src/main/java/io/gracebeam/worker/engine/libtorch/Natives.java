@@ -17,6 +17,7 @@ import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.zip.CRC32;
 
 /**
@@ -40,6 +41,8 @@ final class Natives {
     "openblas/libgfortran.so.5",
     "openblas/libopenblas.so.0"
   };
+
+  private static final int RTLD_LAZY = 1;
 
   private static Loaded loaded;
 
@@ -103,9 +106,39 @@ final class Natives {
       return SymbolLookup.libraryLookup(file, Arena.global());
     } catch (IllegalArgumentException e) {
       throw GraceException.environment(
-              "LibTorch: %s could not be loaded; allowed: libtorch 2.10 or newer for this processor and C library",
-              file)
+              "LibTorch: %s could not be loaded (%s); allowed: libtorch 2.10 or newer for this processor and C library",
+              file, reason(file))
           .withCause(e);
+    }
+  }
+
+  /** What the dynamic linker has against a library, which Java does not pass on. */
+  private static String reason(Path file) {
+    Linker linker = Linker.nativeLinker();
+    Optional<MemorySegment> open = linker.defaultLookup().find("dlopen");
+    Optional<MemorySegment> error = linker.defaultLookup().find("dlerror");
+    if (open.isEmpty() || error.isEmpty()) {
+      return "no reason is known";
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment found =
+          (MemorySegment)
+              linker
+                  .downcallHandle(
+                      open.get(),
+                      FunctionDescriptor.of(
+                          ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT))
+                  .invokeExact(arena.allocateFrom(file.toString()), RTLD_LAZY);
+      MemorySegment text =
+          (MemorySegment)
+              linker
+                  .downcallHandle(error.get(), FunctionDescriptor.of(ValueLayout.ADDRESS))
+                  .invokeExact();
+      return found.address() != 0 || text.address() == 0
+          ? "no reason is known"
+          : text.reinterpret(1 << 16).getString(0);
+    } catch (Throwable e) {
+      throw GraceException.bug("dlopen could not be called").withCause(e);
     }
   }
 
@@ -171,8 +204,7 @@ final class Natives {
         Files.delete(fresh);
       }
     } catch (IOException e) {
-      throw GraceException.environment(
-          "LibTorch: cannot unpack its libraries to %s: %s", cache, e.getMessage());
+      throw GraceException.environment("LibTorch: cannot unpack its libraries to %s: %s", cache, e);
     }
   }
 
@@ -189,6 +221,8 @@ final class Natives {
     setDefault("TORCH_CPP_LOG_LEVEL", "FATAL");
     setDefault("OPENBLAS_THREAD_TIMEOUT", "10");
     setDefault("GOMP_SPINCOUNT", "10000");
+    // Products on CUDA are deterministic only with a workspace of fixed size.
+    setDefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
   }
 
   private static void setDefault(String name, String value) {

@@ -39,7 +39,6 @@ abstract class ShapeOperators extends FunctionOperators {
   private static final Aten BMM = Aten.of("bmm");
   private static final Aten GATHER = Aten.of("gather");
   private static final Aten TAKE = Aten.of("take");
-  private static final Aten PUT = Aten.of("put");
   private static final Aten SCATTER = Aten.of("scatter", "src");
   private static final Aten INDEX = Aten.of("index", "Tensor");
   private static final Aten SORT = Aten.of("sort");
@@ -137,7 +136,7 @@ abstract class ShapeOperators extends FunctionOperators {
 
   private long[] times(Shape to) {
     long[] each = new long[shape.dimension()];
-    Arrays.setAll(each, i -> (to.get(i) + shape.get(i) - 1) / shape.get(i));
+    Arrays.setAll(each, i -> shape.get(i) == 0 ? 1 : (to.get(i) + shape.get(i) - 1) / shape.get(i));
     return each;
   }
 
@@ -394,14 +393,15 @@ abstract class ShapeOperators extends FunctionOperators {
         .array((LibTorchManager) manager);
   }
 
+  /** Values at places of the flat array, which torch's own "put" sets in no certain order. */
   @Override
   public NDArray put(NDArray index, NDArray value) {
-    return PUT.call()
-        .tensor(self())
-        .tensor(LibTorchArray.of(index))
-        .tensor(LibTorchArray.of(value))
-        .flag(false)
-        .array(owner());
+    try (NDArray flat = reshape(-1);
+        NDArray places = index.reshape(-1);
+        NDArray values = value.reshape(-1);
+        NDArray out = flat.scatter(places, values, 0)) {
+      return out.reshape(shape);
+    }
   }
 
   @Override
