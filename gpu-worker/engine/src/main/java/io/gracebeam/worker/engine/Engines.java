@@ -94,10 +94,6 @@ public final class Engines {
           "engine.device is '%s' but the engine sees %d GPUs; allowed: cpu",
           deviceName, engine.getGpuCount());
     }
-    if (device.isGpu() && engine instanceof LibTorchEngine own) {
-      // Before any operator: libtorch's autograd asks once which devices there are.
-      own.requireCuda();
-    }
     engine.setRandomSeed(0);
     DataType compute = compute(settings.getCompute(), engine, device);
     String description =

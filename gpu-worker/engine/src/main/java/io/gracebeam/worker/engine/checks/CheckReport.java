@@ -14,6 +14,7 @@ final class CheckReport {
 
   private final List<Row> rows = new ArrayList<>();
   private final List<String> failures = new ArrayList<>();
+  private final List<String> notes = new ArrayList<>();
 
   /** Adds a figure, and prints it. */
   void row(String name, double value, String unit, String comparedTo, double ratio) {
@@ -26,6 +27,12 @@ final class CheckReport {
   void failure(String what) {
     System.out.println("FAILED " + what);
     failures.add(what);
+  }
+
+  /** Adds what is no failure and yet no figure, and prints it. */
+  void note(String what) {
+    System.out.println(what);
+    notes.add(what);
   }
 
   boolean good() {
@@ -42,6 +49,7 @@ final class CheckReport {
     all.put("device", device);
     all.put("failures", failures);
     all.put("rows", rows);
+    all.put("notes", notes);
     return new GsonBuilder().disableHtmlEscaping().setPrettyPrinting().create().toJson(all) + "\n";
   }
 }
