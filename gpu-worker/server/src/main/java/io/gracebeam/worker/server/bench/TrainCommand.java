@@ -1,5 +1,6 @@
 package io.gracebeam.worker.server.bench;
 
+import ai.djl.engine.Engine;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.methods.training.TrainBench;
 import java.io.IOException;
@@ -130,8 +131,12 @@ final class TrainCommand {
 
   private void notes(BenchTable table, String what) {
     boolean all = what.equals("all");
-    if (!device.equals(CPU)) {
-      table.note("DJL's PyTorch engine: left out; its natives have no CUDA here");
+    if (!djl()) {
+      table.note(
+          "DJL's PyTorch engine: left out; "
+              + (device.equals(CPU)
+                  ? "it is not on the class path"
+                  : "its natives have no CUDA here"));
     }
     if (all || what.equals("qat-overhead")) {
       table.note(
@@ -167,10 +172,14 @@ final class TrainCommand {
 
   private Map<String, String> engines() {
     Map<String, String> out = new TreeMap<>(OVERHEAD);
-    if (!device.equals(CPU)) {
+    if (!djl()) {
       out.remove(DJL);
     }
     return out;
+  }
+
+  private boolean djl() {
+    return device.equals(CPU) && Engine.hasEngine(DJL);
   }
 
   private void operators(String who, List<String> command)
