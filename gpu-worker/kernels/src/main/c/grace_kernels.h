@@ -264,8 +264,12 @@ int32_t gk_statistics(gk_pool *pool, int32_t isa, const float *logits, int32_t r
  * finite; one that is NaN may or may not be chosen. */
 int32_t gk_top_k(gk_pool *pool, int32_t isa, const float *logits, int32_t rows, int32_t vocab, int32_t k, int32_t *ids, float *values);
 
-/* Bytes of scratch space, aligned to 64, for gk_gram and gk_rcka of n states of width d. */
+/*
+ * Bytes of scratch space, aligned to 64, for gk_gram and gk_rcka of n states of width d: as many as are of use, and as many as there must
+ * be. With less than the first they compute a part of the rows at a time, some of it again; results have the same bits.
+ */
 int64_t gk_rcka_scratch(int32_t n, int32_t d);
+int64_t gk_rcka_least(int32_t n, int32_t d);
 
 /* Centred matrix of similarities [n, n] of states v [n, d], see Rcka.java. */
 int32_t gk_gram(gk_pool *pool, int32_t isa, const float *v, int32_t n, int32_t d, float *out, void *scratch, int64_t scratch_bytes);

@@ -6,6 +6,7 @@ import io.gracebeam.pipelines.run.WorkerSet;
 import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
+import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.Question;
@@ -60,6 +61,7 @@ final class AskCommand implements Callable<Integer> {
     if (!Files.isRegularFile(image)) {
       throw GraceException.user("--image: '%s' is no file", image);
     }
+    EngineSettings settings = engine.settings();
     GenerateRequest request =
         GenerateRequest.newBuilder()
             .setId("ask")
@@ -76,7 +78,7 @@ final class AskCommand implements Callable<Integer> {
             .setMaxNewTokens(maxNewTokens)
             .setBatch(1)
             .build();
-    try (WorkerSet set = WorkerSet.open(workers, engine.settings());
+    try (WorkerSet set = WorkerSet.open(workers, settings);
         WorkerPool pool = set.workers().open()) {
       GenerateResponse answer = pool.generate(request).get("q");
       if (answer == null || !answer.getError().isEmpty()) {

@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.run.WorkerSet;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.worker.Builds;
 import io.gracebeam.transforms.client.Engine;
 import java.io.IOException;
@@ -13,6 +14,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -40,6 +42,7 @@ final class DoctorCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    EngineSettings settings = engine.settings();
     ObjectNode facts = new ObjectMapper().createObjectNode();
     facts.put("build", Builds.current());
     facts.put("jdk", Runtime.version().toString());
@@ -66,15 +69,15 @@ final class DoctorCommand implements Callable<Integer> {
             Locale.ROOT,
             "%.1f GB free here",
             Files.getFileStore(Path.of("").toAbsolutePath()).getUsableSpace() / 1e9));
-    int code = 0;
-    try (WorkerSet workers = WorkerSet.open(List.of(), engine.settings())) {
+    Optional<GraceException> unusable = Optional.empty();
+    try (WorkerSet workers = WorkerSet.open(List.of(), settings)) {
       Engine opened = workers.engine();
       facts.put("engine", opened.description());
       facts.put("device", opened.device());
       facts.put("engineDigest", opened.digest());
     } catch (GraceException e) {
       facts.put("engine", "unusable: " + e.getMessage());
-      code = e.category().exitCode();
+      unusable = Optional.of(e);
     }
     PrintWriter out = spec.commandLine().getOut();
     if (json) {
@@ -88,7 +91,10 @@ final class DoctorCommand implements Callable<Integer> {
                       String.format(Locale.ROOT, "%-14s %s", f.getKey(), f.getValue().asText())));
     }
     out.flush();
-    return code;
+    if (unusable.isPresent()) {
+      throw unusable.get();
+    }
+    return 0;
   }
 
   /**

@@ -1,5 +1,6 @@
 package io.gracebeam.pipelines.cli;
 
+import io.gracebeam.proto.recipe.EngineChecks;
 import io.gracebeam.proto.v1.EngineSettings;
 import picocli.CommandLine.Option;
 
@@ -13,8 +14,27 @@ final class EngineOptions {
       description = "Compute type: auto (what is fast here; default), float32, bfloat16.")
   String compute = "auto";
 
-  /** Those of this machine's processor. */
+  @Option(names = "--device", description = "cpu (default) or cuda:N.")
+  String device = "cpu";
+
+  @Option(
+      names = "--threads",
+      paramLabel = "N",
+      description = "Threads of the engine, up to 1024; 0 (default) for all cores.")
+  int threads;
+
+  /**
+   * What was asked for.
+   *
+   * @throws io.gracebeam.proto.error.GraceException (user) if it is out of range
+   */
   EngineSettings settings() {
-    return EngineSettings.newBuilder().setName(engine).setCompute(compute).setDevice("cpu").build();
+    return EngineChecks.requireOptions(
+        EngineSettings.newBuilder()
+            .setName(engine)
+            .setCompute(compute)
+            .setDevice(device)
+            .setThreads(threads)
+            .build());
   }
 }

@@ -68,6 +68,7 @@ public final class GraceCommand implements Runnable {
                   + " --help)");
           return Category.USER.exitCode();
         });
+    line.setExecutionStrategy(GraceCommand::execute);
     line.setExecutionExceptionHandler(
         (error, command, result) -> {
           GraceCommand root = (GraceCommand) command.getCommandSpec().root().userObject();
@@ -89,6 +90,23 @@ public final class GraceCommand implements Runnable {
           return category.exitCode();
         });
     return line;
+  }
+
+  /** Picocli's own, which lets an {@link Error} pass; that, too, becomes one line. */
+  private static int execute(CommandLine.ParseResult parsed) {
+    try {
+      return new CommandLine.RunLast().execute(parsed);
+    } catch (OutOfMemoryError e) {
+      throw failed(parsed, GraceException.outOfMemory(e));
+    } catch (Error e) {
+      throw failed(parsed, GraceException.bug("%s", e).withCause(e));
+    }
+  }
+
+  private static CommandLine.ExecutionException failed(
+      CommandLine.ParseResult parsed, GraceException error) {
+    return new CommandLine.ExecutionException(
+        parsed.commandSpec().commandLine(), error.getMessage(), error);
   }
 
   private static String oneLine(String text) {

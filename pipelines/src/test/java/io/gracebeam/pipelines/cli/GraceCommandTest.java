@@ -78,4 +78,57 @@ class GraceCommandTest {
   void reportOfNoRunIsTheUsers() {
     assertThat(run("report", "no-such-run")).isEqualTo(2);
   }
+
+  @Test
+  void errorsOfTheVirtualMachineAreOneLineToo() {
+    assertThat(failing(new OutOfMemoryError("Java heap space"))).isEqualTo(5);
+    assertThat(failing(new NoClassDefFoundError("Could not initialize class X"))).isEqualTo(1);
+    assertThat(err.toString().strip().lines())
+        .hasSize(2)
+        .first()
+        .asString()
+        .contains("out of memory", "Java heap space", "GRACE_HEAP");
+    assertThat(err.toString()).contains("Could not initialize class X (a bug:");
+  }
+
+  private int failing(Error error) {
+    CommandLine line = GraceCommand.commandLine();
+    line.addSubcommand("fail", new Failing(error));
+    line.setErr(new PrintWriter(err, true));
+    return line.execute("fail");
+  }
+
+  @CommandLine.Command
+  private record Failing(Error error) implements Runnable {
+    @Override
+    public void run() {
+      throw error;
+    }
+  }
+
+  @Test
+  void doctorNamesWhatItComputesWith() throws Exception {
+    assertThat(run("doctor", "--json", "--threads", "1", "--compute", "float32")).isZero();
+    JsonNode facts = new ObjectMapper().readTree(out.toString());
+    assertThat(facts.path("engine").asText())
+        .matches("LibTorch \\d+\\.\\d+\\.\\d+ \\([^)]+\\) cpu float32, 1 thread, .*")
+        .contains("kernels:");
+    assertThat(facts.path("instructions").asText()).isNotEmpty();
+    assertThat(facts.path("engineDigest").asText()).hasSize(64);
+  }
+
+  @Test
+  void doctorAndAskRefuseWhatNoEngineTakes() {
+    assertThat(run("doctor", "--device", "cuda:100")).isEqualTo(2);
+    assertThat(run("doctor", "--threads", "1025")).isEqualTo(2);
+    assertThat(run("doctor", "--compute", "int8")).isEqualTo(2);
+    assertThat(run("ask", "--model", ".", "--image", "pom.xml", "--threads", "-1", "why"))
+        .isEqualTo(2);
+    assertThat(run("ask", "--model", ".", "--image", "pom.xml", "--device", "gpu", "why"))
+        .isEqualTo(2);
+    assertThat(err.toString().strip().lines())
+        .hasSize(5)
+        .allMatch(line -> line.contains("allowed: "));
+    assertThat(out.toString()).isEmpty();
+  }
 }

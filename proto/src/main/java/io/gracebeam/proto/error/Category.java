@@ -11,7 +11,7 @@ public enum Category {
   DATA(3),
   /** A worker is unreachable, of another build, or gave up. */
   WORKER(4),
-  /** The machine does not allow it: disk full, folder not writable, device absent. */
+  /** The machine does not allow it: disk full, folder not writable, device absent, no memory. */
   ENVIRONMENT(5),
   /** A promise of the program itself is broken; nobody else can act. */
   BUG(1);

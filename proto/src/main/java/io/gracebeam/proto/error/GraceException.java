@@ -2,6 +2,7 @@ package io.gracebeam.proto.error;
 
 import static java.util.Objects.requireNonNull;
 
+import java.util.Arrays;
 import java.util.Locale;
 
 /**
@@ -14,6 +15,7 @@ import java.util.Locale;
  */
 public final class GraceException extends RuntimeException {
   private static final long serialVersionUID = 1;
+  private static final String OURS = "io.gracebeam.";
 
   private final Category category;
 
@@ -60,6 +62,28 @@ public final class GraceException extends RuntimeException {
   /** The machine does not allow it. */
   public static GraceException environment(String format, Object... args) {
     return of(Category.ENVIRONMENT, format, args);
+  }
+
+  /**
+   * Java's memory did not suffice. Names the first of our own methods that was busy then, since
+   * Java does not say what was being allocated.
+   */
+  public static GraceException outOfMemory(OutOfMemoryError error) {
+    String where =
+        Arrays.stream(error.getStackTrace())
+            .filter(frame -> frame.getClassName().startsWith(OURS))
+            .findFirst()
+            .map(
+                frame ->
+                    " in "
+                        + frame.getClassName().substring(frame.getClassName().lastIndexOf('.') + 1)
+                        + "."
+                        + frame.getMethodName())
+            .orElse("");
+    return environment(
+            "out of memory%s (%s); allowed: smaller batches, or more memory (GRACE_HEAP for Java's heap, GRACE_DIRECT beside it)",
+            where, error.getMessage())
+        .withCause(error);
   }
 
   /** The program broke its own promise. */

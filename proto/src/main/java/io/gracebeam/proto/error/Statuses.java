@@ -25,7 +25,7 @@ import java.util.concurrent.CancellationException;
  *     <td>fail the bundle</td></tr>
  * <tr><td>FAILED_PRECONDITION</td><td>the recipe asks for something impossible</td><td>user</td><td>fail the run</td></tr>
  * <tr><td>UNAUTHENTICATED</td><td>credentials are missing or wrong</td><td>user</td><td>fail the run</td></tr>
- * <tr><td>PERMISSION_DENIED</td><td>the worker's machine does not allow it: disk full, not writable, no device</td>
+ * <tr><td>PERMISSION_DENIED</td><td>the worker's machine does not allow it: disk full, not writable, no device, too little memory</td>
  *     <td>environment</td><td>fail the run</td></tr>
  * <tr><td>UNIMPLEMENTED</td><td>worker of another build</td><td>worker</td><td>fail the run</td></tr>
  * <tr><td>ALREADY_EXISTS</td><td>the id is taken by different work</td><td>bug</td><td>fail the run</td></tr>
@@ -78,8 +78,8 @@ public final class Statuses {
 
   /**
    * The status that tells a client about {@code error}: a {@link GraceException}'s category decides
-   * the code, statuses stay as they are, cancellation is CANCELLED, lack of memory is ABORTED, and
-   * everything else is INTERNAL with the class's name.
+   * the code, statuses stay as they are, cancellation is CANCELLED, lack of memory is the
+   * environment's, and everything else is INTERNAL with the class's name.
    */
   public static StatusRuntimeException toStatus(Throwable error) {
     if (error instanceof StatusRuntimeException status) {
@@ -94,10 +94,8 @@ public final class Statuses {
     if (error instanceof CancellationException) {
       return status(Status.Code.CANCELLED, Category.WORKER, "the work was cancelled", error);
     }
-    if (error instanceof OutOfMemoryError) {
-      String message =
-          "the worker ran out of memory (" + error.getMessage() + "); use smaller batches";
-      return status(Status.Code.ABORTED, Category.WORKER, message, error);
+    if (error instanceof OutOfMemoryError memory) {
+      return toStatus(GraceException.outOfMemory(memory));
     }
     String message = "unexpected " + error.getClass().getSimpleName() + ": " + error.getMessage();
     return status(Status.Code.INTERNAL, Category.BUG, message, error);

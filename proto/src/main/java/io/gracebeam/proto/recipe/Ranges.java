@@ -84,8 +84,8 @@ final class Ranges {
     real(rules, "OuterOptimizer.learning_rate", "above 0, at most 10", v -> v > 0 && v <= 10);
     real(rules, "OuterOptimizer.momentum", "0 to below 1", v -> v >= 0 && v < 1);
     pattern(rules, "EngineSettings.name", "[A-Za-z][A-Za-z0-9_-]{0,39}");
-    integer(rules, "EngineSettings.threads", 0, 4096);
-    pattern(rules, "EngineSettings.device", "cpu|cuda:[0-9]{1,3}");
+    integer(rules, "EngineSettings.threads", 0, 1024);
+    pattern(rules, "EngineSettings.device", "cpu|cuda:[0-9]{1,2}");
     pattern(rules, "EngineSettings.compute", "auto|float32|bfloat16");
     return rules;
   }

@@ -68,7 +68,20 @@ class ErrorsTest {
     assertThat(Statuses.toStatus(known)).isSameAs(known);
     assertThat(Statuses.toStatus(new NullPointerException("x")).getStatus().getDescription())
         .isEqualTo("unexpected NullPointerException: x");
-    assertThat(Statuses.toStatus(new OutOfMemoryError("heap")).getStatus().getCode())
-        .isEqualTo(Status.Code.ABORTED);
+  }
+
+  @Test
+  void lackOfMemoryIsTheEnvironmentsAndSaysWhere() {
+    Status status = Statuses.toStatus(new OutOfMemoryError("Java heap space")).getStatus();
+    assertThat(status.getCode()).isEqualTo(Status.Code.PERMISSION_DENIED);
+    assertThat(status.getDescription())
+        .startsWith(
+            "out of memory in ErrorsTest.lackOfMemoryIsTheEnvironmentsAndSaysWhere (Java heap space)")
+        .contains("allowed: smaller batches");
+    OutOfMemoryError early = new OutOfMemoryError("Java heap space");
+    early.setStackTrace(new StackTraceElement[0]);
+    GraceException error = GraceException.outOfMemory(early);
+    assertThat(error).hasMessageStartingWith("out of memory (Java heap space)").hasCause(early);
+    assertThat(error.category()).isEqualTo(Category.ENVIRONMENT);
   }
 }

@@ -175,8 +175,8 @@ public interface Kernels {
     return Rcka.gram(this, v, n, d);
   }
 
-  /** See {@link Rcka#apply(float[], float[], int, int)}. */
-  default Rcka.Result rcka(float[] teacher, float[] v, int n, int d) {
-    return Rcka.apply(this, teacher, v, n, d);
+  /** See {@link Rcka#apply(float[], float[], int, int, long)}. */
+  default Rcka.Result rcka(float[] teacher, float[] v, int n, int d, long bytes) {
+    return Rcka.apply(this, teacher, v, n, d, bytes);
   }
 }

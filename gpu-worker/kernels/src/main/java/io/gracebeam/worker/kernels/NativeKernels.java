@@ -24,6 +24,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
   private final Kernels rest;
   private final MemorySegment pool;
   private final NativeTraining training;
+  private final NativeRoom relations;
   private final ReentrantLock lock = new ReentrantLock();
   private boolean closed;
   private Arena arena = Arena.ofShared();
@@ -42,6 +43,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     this.rest = rest;
     this.pool = library.newPool(threads);
     this.training = new NativeTraining(library, pool, isa);
+    this.relations = new NativeRoom(library);
   }
 
   @Override
@@ -281,6 +283,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       if (!closed) {
         closed = true;
         library.freePool(pool);
+        relations.close();
         arena.close();
       }
     } finally {
@@ -496,11 +499,26 @@ public final class NativeKernels implements Kernels, AutoCloseable {
 
   @Override
   public float[] gram(float[] v, int n, int d) {
-    return locked(() -> training.gram(v, n, d, space(training.rckaScratch(n, d))));
+    return gram(v, n, d, Rcka.MEMORY);
+  }
+
+  float[] gram(float[] v, int n, int d, long bytes) {
+    return locked(() -> training.gram(v, n, d, relation(n, d, bytes)));
   }
 
   @Override
-  public Rcka.Result rcka(float[] teacher, float[] v, int n, int d) {
-    return locked(() -> training.rcka(teacher, v, n, d, space(training.rckaScratch(n, d))));
+  public Rcka.Result rcka(float[] teacher, float[] v, int n, int d, long bytes) {
+    return locked(() -> training.rcka(teacher, v, n, d, relation(n, d, bytes)));
+  }
+
+  /** Space for the similarities of one image; not more than is asked for, under the lock. */
+  private MemorySegment relation(int n, int d, long bound) {
+    long bytes = relationBytes(n, d, bound);
+    return relations.of(bytes).asSlice(0, bytes);
+  }
+
+  /** What that takes: at most the bound, but what it must have. */
+  long relationBytes(int n, int d, long bound) {
+    return training.rckaScratch(n, d, bound);
   }
 }

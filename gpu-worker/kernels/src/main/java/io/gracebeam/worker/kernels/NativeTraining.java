@@ -39,6 +39,7 @@ final class NativeTraining {
   private final MethodHandle statistics;
   private final MethodHandle topK;
   private final MethodHandle rckaScratch;
+  private final MethodHandle rckaLeast;
   private final MethodHandle gram;
   private final MethodHandle rcka;
 
@@ -92,6 +93,7 @@ final class NativeTraining {
         library.onHeap("gk_statistics", ADDRESS, JAVA_INT, JAVA_INT, ADDRESS, JAVA_DOUBLE, ADDRESS);
     this.topK = library.onHeap("gk_top_k", ADDRESS, JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS, ADDRESS);
     this.rckaScratch = library.function("gk_rcka_scratch", JAVA_LONG, JAVA_INT, JAVA_INT);
+    this.rckaLeast = library.function("gk_rcka_least", JAVA_LONG, JAVA_INT, JAVA_INT);
     this.gram = library.onHeap("gk_gram", ADDRESS, JAVA_INT, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG);
     this.rcka =
         library.onHeap(
@@ -334,8 +336,11 @@ final class NativeTraining {
     return new TopK.Selection(ids, values);
   }
 
-  long rckaScratch(int n, int d) {
-    return NativeLibrary.checked((long) NativeLibrary.call(rckaScratch, n, d));
+  /** Bytes that {@link #gram} and {@link #rcka} get: at most the bound, but what they must have. */
+  long rckaScratch(int n, int d, long bound) {
+    long most = NativeLibrary.checked((long) NativeLibrary.call(rckaScratch, n, d));
+    long least = NativeLibrary.checked((long) NativeLibrary.call(rckaLeast, n, d));
+    return Math.max(least, Math.min(most, bound));
   }
 
   float[] gram(float[] v, int n, int d, MemorySegment space) {

@@ -15,6 +15,9 @@ public final class Rcka {
   /** Images whose centred similarity matrix has a smaller sum of squares are skipped. */
   public static final double MIN_SQUARES = 1e-8;
 
+  /** Bytes for similarities where nothing else is said. */
+  public static final long MEMORY = 256L << 20;
+
   private static final double EPS = 1e-12;
 
   private Rcka() {}
@@ -41,65 +44,147 @@ public final class Rcka {
     return centred(similarities(kernels, normalised(v, n, d, new double[n]), n, d), n);
   }
 
+  /** {@link #apply(float[], float[], int, int, long)} with {@link #MEMORY}. */
+  public static Result apply(float[] kcT, float[] vS, int n, int d) {
+    return apply(kcT, vS, n, d, MEMORY);
+  }
+
   /**
    * Loss against the teacher's centred matrix {@code kcT [n, n]} for student states {@code vS [n,
-   * d]}.
+   * d]}. With less memory than the student's similarities need, some of their rows are computed at
+   * a time, again in each pass over them; that changes no bit.
    *
+   * @param bytes bound of the memory beside arguments and result: of all of it on the native
+   *     kernels, which take what 16 rows and one row's similarities need at least; of the
+   *     similarities in Java, which takes a row at least and holds copies of the states beside them
    * @throws IllegalArgumentException on wrong sizes or numbers that are not finite
    */
-  public static Result apply(float[] kcT, float[] vS, int n, int d) {
+  public static Result apply(float[] kcT, float[] vS, int n, int d, long bytes) {
     checkStates(vS, n, d);
     Checks.length(WHERE, "kcT", kcT.length, Checks.product(WHERE, n, n));
     Checks.finite(WHERE, "kcT", kcT, 0, kcT.length);
-    return KernelProvider.best().rcka(kcT, vS, n, d);
+    return KernelProvider.best().rcka(kcT, vS, n, d, bytes);
   }
 
   /** In plain Java, but for the products. */
-  static Result apply(Kernels kernels, float[] kcT, float[] vS, int n, int d) {
-    double[] norms = new double[n];
-    float[] unit = normalised(vS, n, d, norms);
+  static Result apply(Kernels kernels, float[] kcT, float[] vS, int n, int d, long bytes) {
     if (n < MIN_TOKENS) {
       return skip(n, d);
     }
-    // A matrix that was rounded for storage is no longer centred; centring again keeps the gradient
-    // exact.
-    float[] a = centred(kcT, n);
-    float[] b = centred(similarities(kernels, unit, n, d), n);
+    Relation r = new Relation(kernels, kcT, vS, n, d, bytes);
     double tt = 0;
     double ss = 0;
     double ts = 0;
-    for (int i = 0; i < b.length; i++) {
-      tt += (double) a[i] * a[i];
-      ss += (double) b[i] * b[i];
-      ts += (double) a[i] * b[i];
+    for (int first = 0; first < n; first += r.rows) {
+      r.centre(first);
+      for (int i = 0; i < r.count * n; i++) {
+        tt += (double) r.a[i] * r.a[i];
+        ss += (double) r.b[i] * r.b[i];
+        ts += (double) r.a[i] * r.b[i];
+      }
     }
     if (tt < MIN_SQUARES || ss < MIN_SQUARES) {
       return skip(n, d);
     }
     double ab = Math.sqrt(tt) * Math.sqrt(ss);
     double cka = Math.max(0, Math.min(1, ts / ab));
-    float[] g = new float[b.length];
-    for (int i = 0; i < g.length; i++) {
-      g[i] = (float) (-2 * (a[i] / ab - ts / ab * b[i] / ss));
-    }
-    float[] transposed = new float[unit.length];
-    for (int i = 0; i < n; i++) {
-      for (int j = 0; j < d; j++) {
-        transposed[j * n + i] = unit[i * d + j];
+    float[] dV = new float[vS.length];
+    for (int first = 0; first < n; first += r.rows) {
+      if (r.rows < n) {
+        r.centre(first);
       }
-    }
-    float[] dV = new float[unit.length];
-    kernels.dense(g, n, transposed, d, n, dV);
-    for (int i = 0; i < n; i++) {
-      double dot = 0;
-      for (int j = i * d; j < (i + 1) * d; j++) {
-        dot += (double) dV[j] * unit[j];
+      float[] g = r.b;
+      for (int i = 0; i < r.count * n; i++) {
+        g[i] = (float) (-2 * (r.a[i] / ab - ts / ab * r.b[i] / ss));
       }
-      for (int j = i * d; j < (i + 1) * d; j++) {
-        dV[j] = norms[i] < EPS ? 0f : (float) ((dV[j] - dot * unit[j]) / norms[i]);
-      }
+      r.gradient(g, dV);
     }
     return new Result(1 - cka, cka, dV, false);
+  }
+
+  /** Some rows at a time of both centred matrices. */
+  private static final class Relation {
+    private final Kernels kernels;
+    private final float[] kcT;
+    private final int n;
+    private final int d;
+    private final double[] norms;
+    private final float[] unit;
+    private final float[] turned;
+    private final double[] meanT;
+    private final double[] mean;
+    private final double allT;
+    private final double all;
+    final int rows; // at a time
+    final float[] a; // the teacher's, [rows, n]
+    final float[] b; // the student's
+    int first;
+    int count;
+
+    /** What is the same for all rows; the similarities of the last ones stay. */
+    Relation(Kernels kernels, float[] kcT, float[] v, int n, int d, long bytes) {
+      this.kernels = kernels;
+      this.kcT = kcT;
+      this.n = n;
+      this.d = d;
+      this.norms = new double[n];
+      this.unit = normalised(v, n, d, norms);
+      this.turned = turned(unit, n, d);
+      this.rows = (int) Math.max(1, Math.min(n, bytes / (2L * Float.BYTES * n)));
+      this.a = new float[rows * n];
+      this.b = new float[rows * n];
+      this.meanT = new double[n];
+      means(kcT, 0, n, n, meanT);
+      this.allT = mean(meanT);
+      this.mean = new double[n];
+      for (int i = 0; i < n; i += rows) {
+        similarities(i);
+        means(b, first, count, n, mean);
+      }
+      this.all = mean(mean);
+    }
+
+    private void similarities(int from) {
+      first = from;
+      count = Math.min(rows, n - from);
+      float[] own = java.util.Arrays.copyOfRange(unit, first * d, (first + count) * d);
+      kernels.dense(own, count, unit, n, d, b);
+    }
+
+    /** Rows from there on, centred; if they are all, of similarities that are there already. */
+    void centre(int from) {
+      if (rows < n) {
+        similarities(from);
+      }
+      for (int i = first; i < first + count; i++) {
+        for (int j = 0; j < n; j++) {
+          // A matrix that was rounded for storage is no longer centred; centring again keeps the
+          // gradient exact.
+          float k = kcT[i < j ? i * n + j : j * n + i];
+          int at = (i - first) * n + j;
+          a[at] = centred(k, meanT, allT, i, j);
+          b[at] = centred(b[at], mean, all, i, j);
+        }
+      }
+    }
+
+    /** From the gradient g [count, n] by the similarities to that by the states. */
+    void gradient(float[] g, float[] dV) {
+      float[] own = new float[count * d];
+      kernels.dense(g, count, turned, d, n, own);
+      for (int i = first; i < first + count; i++) {
+        double dot = 0;
+        for (int j = 0; j < d; j++) {
+          dot += (double) own[(i - first) * d + j] * unit[i * d + j];
+        }
+        for (int j = 0; j < d; j++) {
+          dV[i * d + j] =
+              norms[i] < EPS
+                  ? 0f
+                  : (float) ((own[(i - first) * d + j] - dot * unit[i * d + j]) / norms[i]);
+        }
+      }
+    }
   }
 
   /**
@@ -184,23 +269,48 @@ public final class Rcka {
     return k;
   }
 
+  private static float[] turned(float[] unit, int n, int d) {
+    float[] out = new float[unit.length];
+    for (int i = 0; i < n; i++) {
+      for (int j = 0; j < d; j++) {
+        out[j * n + i] = unit[i * d + j];
+      }
+    }
+    return out;
+  }
+
   private static float[] centred(float[] k, int n) {
     double[] mean = new double[n];
-    double all = 0;
+    means(k, 0, n, n, mean);
+    double all = mean(mean);
     for (int i = 0; i < n; i++) {
       for (int j = 0; j < n; j++) {
-        mean[i] += k[i * n + j];
+        k[i * n + j] = centred(k[i * n + j], mean, all, i, j);
       }
-      mean[i] /= n;
-      all += mean[i] / n;
     }
-    float[] out = new float[k.length];
-    for (int i = 0; i < n; i++) {
-      for (int j = i; j < n; j++) {
-        float c = (float) (k[i * n + j] - mean[i] - mean[j] + all);
-        out[i * n + j] = c;
-        out[j * n + i] = c;
+    return k;
+  }
+
+  /** Less the lower row's mean and then the higher one's, so that the result is symmetric. */
+  private static float centred(float k, double[] mean, double all, int i, int j) {
+    return (float) (k - mean[Math.min(i, j)] - mean[Math.max(i, j)] + all);
+  }
+
+  /** Means of rows k [count, n], which are the matrix's from the first on. */
+  private static void means(float[] k, int first, int count, int n, double[] mean) {
+    for (int i = 0; i < count; i++) {
+      double sum = 0;
+      for (int j = 0; j < n; j++) {
+        sum += k[i * n + j];
       }
+      mean[first + i] = sum / n;
+    }
+  }
+
+  private static double mean(double[] mean) {
+    double out = 0;
+    for (double m : mean) {
+      out += m / mean.length;
     }
     return out;
   }

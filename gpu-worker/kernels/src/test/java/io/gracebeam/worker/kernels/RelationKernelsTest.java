@@ -1,6 +1,8 @@
 package io.gracebeam.worker.kernels;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -14,6 +16,7 @@ import java.util.Arrays;
 import java.util.Random;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
+import net.jqwik.api.constraints.DoubleRange;
 import net.jqwik.api.constraints.IntRange;
 import org.junit.jupiter.api.Test;
 
@@ -42,11 +45,11 @@ class RelationKernelsTest {
       assertThat(found[i]).isEqualTo(found[i % n * n + i / n]);
     }
     float[] teacher = Rcka.gram(SCALAR, LossKernelsTest.logits(random, n * width, 1), n, width);
-    Rcka.Result a = Rcka.apply(SCALAR, teacher, v, n, width);
+    Rcka.Result a = Rcka.apply(SCALAR, teacher, v, n, width, Rcka.MEMORY);
     Object[] b =
         NativeTwins.same(
             k -> {
-              Rcka.Result r = k.rcka(teacher, v, n, width);
+              Rcka.Result r = k.rcka(teacher, v, n, width, Rcka.MEMORY);
               return new Object[] {r.cka(), r.loss(), r.skipped(), r.dV()};
             });
     double squares = 0;
@@ -80,6 +83,104 @@ class RelationKernelsTest {
             .isCloseTo(a.dV()[i * width + j], within(norm == 0 ? 0 : bound));
       }
     }
+  }
+
+  @Property(tries = 40)
+  void noBitDependsOnTheMemory(
+      @ForAll @IntRange(min = 4, max = 90) int n,
+      @ForAll @IntRange(min = 1, max = 130) int width,
+      @ForAll @DoubleRange(min = 0, max = 1) double share,
+      @ForAll long seed) {
+    Random random = new Random(seed);
+    float[] v = LossKernelsTest.logits(random, n * width, 2);
+    Arrays.fill(v, 0, width, 0f);
+    // As it is after it was rounded for storage, and not symmetric, which no one promises.
+    float[] teacher = LossKernelsTest.logits(random, n * n, 1);
+    for (NativeKernels k : NativeTwins.all()) {
+      float[] gram = k.gram(v, n, width, Rcka.MEMORY);
+      Rcka.Result whole = k.rcka(teacher, v, n, width, Rcka.MEMORY);
+      long bytes = (long) (share * 4 * Float.BYTES * (n + width) * n);
+      for (long bound : new long[] {0, bytes}) {
+        assertThat(k.gram(v, n, width, bound)).as(k.describe()).isEqualTo(gram);
+        Rcka.Result part = k.rcka(teacher, v, n, width, bound);
+        assertThat(part.cka()).isEqualTo(whole.cka());
+        assertThat(part.dV()).as(k.describe()).isEqualTo(whole.dV());
+      }
+    }
+    Rcka.Result whole = Rcka.apply(SCALAR, teacher, v, n, width, Rcka.MEMORY);
+    for (int rows : new int[] {1, 3, n - 1}) {
+      Rcka.Result part = Rcka.apply(SCALAR, teacher, v, n, width, 2L * Float.BYTES * n * rows);
+      assertThat(part.cka()).isEqualTo(whole.cka());
+      assertThat(part.dV()).isEqualTo(whole.dV());
+    }
+  }
+
+  /** Image tokens of LLaVA-1.5, of large tiles, and of nobody yet, at a 7B decoder's width. */
+  @Test
+  void scratchSpaceStaysWithinTheBound() {
+    NativeKernels kernels = NativeTwins.all().getFirst();
+    for (int n : new int[] {4, 576, 1024, 4096, 16384}) {
+      for (long mb : new long[] {16, 64, 256, 1024}) {
+        assertThat(kernels.relationBytes(n, 4096, mb << 20))
+            .as("%d tokens", n)
+            .isLessThanOrEqualTo(mb << 20);
+      }
+      // 16 rows of packed tokens or features, a few rows, and a few numbers for each token.
+      assertThat(kernels.relationBytes(n, 4096, 0))
+          .isLessThanOrEqualTo(Float.BYTES * (24L * Math.max(n, 4096) + 13L * n) + 1024);
+    }
+    assertThat(kernels.relationBytes(576, 4096, 1 << 30)).isLessThan(40 << 20);
+  }
+
+  @Test
+  void nothingIsWrittenBehindTheScratchSpace() {
+    MethodHandle rcka =
+        NativeLibrary.load()
+            .onHeap(
+                "gk_rcka",
+                ADDRESS,
+                ADDRESS,
+                JAVA_INT,
+                JAVA_INT,
+                JAVA_INT,
+                JAVA_DOUBLE,
+                ADDRESS,
+                ADDRESS,
+                ADDRESS,
+                JAVA_LONG);
+    int n = 45;
+    int d = 37;
+    Random random = new Random(3);
+    float[] v = LossKernelsTest.logits(random, n * d, 1);
+    float[] gram = Rcka.gram(SCALAR, v, n, d);
+    float[] dv = new float[n * d];
+    double[] cka = new double[1];
+    NativeKernels kernels = NativeTwins.all().getFirst();
+    long least = kernels.relationBytes(n, d, 0);
+    long most = kernels.relationBytes(n, d, Long.MAX_VALUE);
+    for (long bytes = least - 64; bytes <= most; bytes += 64) {
+      try (Arena arena = Arena.ofConfined()) {
+        MemorySegment space = arena.allocate(bytes + 4096, 64);
+        space.fill((byte) 0x55);
+        int code =
+            QuantiserKernelsTest.code(
+                rcka,
+                0,
+                MemorySegment.ofArray(gram),
+                MemorySegment.ofArray(v),
+                n,
+                d,
+                Rcka.MIN_TOKENS,
+                Rcka.MIN_SQUARES,
+                MemorySegment.ofArray(cka),
+                MemorySegment.ofArray(dv),
+                space,
+                bytes);
+        assertThat(code).isEqualTo(bytes < least ? -4 : 0);
+        assertThat(space.asSlice(bytes).toArray(JAVA_BYTE)).containsOnly((byte) 0x55);
+      }
+    }
+    assertThat(cka[0]).isCloseTo(1, within(1e-6));
   }
 
   @Test

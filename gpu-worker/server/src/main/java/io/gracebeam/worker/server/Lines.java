@@ -12,7 +12,7 @@ public final class Lines {
 
   /**
    * The category of an error; what is not a {@link GraceException} is a bug, but for lack of
-   * memory.
+   * memory. What a class's initialiser threw counts as thrown by itself.
    */
   public static GraceException classify(Throwable error) {
     if (error instanceof GraceException known) {
@@ -21,10 +21,11 @@ public final class Lines {
     if (error instanceof StatusRuntimeException status) {
       return Statuses.fromStatus(status);
     }
-    if (error instanceof OutOfMemoryError) {
-      return GraceException.worker(
-              "the worker ran out of memory (%s); use smaller batches", oneLine(error.getMessage()))
-          .withCause(error);
+    if (error instanceof OutOfMemoryError memory) {
+      return GraceException.outOfMemory(memory);
+    }
+    if (error instanceof ExceptionInInitializerError && error.getCause() != null) {
+      return classify(error.getCause());
     }
     String message = error.getMessage();
     String name = error.getClass().getSimpleName();

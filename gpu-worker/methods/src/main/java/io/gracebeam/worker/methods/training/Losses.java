@@ -123,29 +123,28 @@ final class Losses {
   }
 
   /**
-   * Adds the relational losses of a micro-batch to the total.
+   * Adds the relational loss of an image to the total.
    *
-   * @param states student states at the visual positions, [B, n, d]
+   * @param states student states at its visual positions, [n, d]
+   * @param bytes bound of the memory for similarities, see {@link Rcka#apply(float[], float[], int,
+   *     int, long)}
    * @return gradient of weight times RCKA by the states
    */
-  float[] states(
+  float[] relation(
       float[] states,
       int n,
       int width,
-      List<Signals> signals,
+      Signals signals,
       Norms norms,
       double weight,
+      long bytes,
       Total total) {
-    float[] out = new float[states.length];
-    int size = n * width;
-    for (int i = 0; i < signals.size(); i++) {
-      float[] own = java.util.Arrays.copyOfRange(states, i * size, (i + 1) * size);
-      Rcka.Result r = Rcka.apply(signals.get(i).gram(), own, n, width);
-      total.rcka += r.loss() / norms.images();
-      double scale = weight / norms.images();
-      for (int j = 0; j < size; j++) {
-        out[i * size + j] = (float) (scale * r.dV()[j]);
-      }
+    Rcka.Result r = Rcka.apply(signals.gram(), states, n, width, bytes);
+    total.rcka += r.loss() / norms.images();
+    double scale = weight / norms.images();
+    float[] out = r.dV();
+    for (int j = 0; j < out.length; j++) {
+      out[j] = (float) (scale * out[j]);
     }
     return out;
   }

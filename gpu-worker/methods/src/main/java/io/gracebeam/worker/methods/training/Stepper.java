@@ -3,6 +3,9 @@ package io.gracebeam.worker.methods.training;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.index.NDIndex;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
@@ -32,7 +35,7 @@ final class Stepper {
    * What is computed at a time.
    *
    * @param examples of a micro-batch; below 1 all of the batch
-   * @param lossBytes of logits and their gradient; at least one row
+   * @param lossBytes of logits and their gradient, then of similarities; at least one row of them
    * @param checkpoints whether decoder blocks are computed again in the backward pass
    */
   record Limits(int examples, long lossBytes, boolean checkpoints) {
@@ -159,18 +162,52 @@ final class Stepper {
       NDArray d = model.head().backward(f.rows(), limits.lossBytes(), tokens::apply);
       tokens.addTo(total);
       finite(new float[] {(float) (total.ce + total.gdkd)}, weights, items);
-      NDArray dStates = null;
-      if (losses.relates()) {
-        float[] states = f.visualStates().toFloatArray();
-        finite(states, weights, items);
-        int n = (int) f.visualStates().getShape().get(1);
-        int width = (int) f.visualStates().getShape().get(2);
-        float[] dv = losses.states(states, n, width, teacher, norms, weights.omega(), total);
-        dStates = EngineArrays.of(manager, dv, f.visualStates().getShape());
-      }
+      NDArray dStates =
+          losses.relates()
+              ? relations(manager, f.visualStates(), items, teacher, norms, limits, weights, total)
+              : null;
       finite(new float[] {(float) total.rcka}, weights, items);
       f.backward(collector, d, dStates);
     }
+  }
+
+  /** Gradient of the relational losses by the states [B, n, d], of one image at a time. */
+  private NDArray relations(
+      NDManager manager,
+      NDArray visual,
+      List<Item> items,
+      List<Signals> teacher,
+      Losses.Norms norms,
+      Limits limits,
+      Weights weights,
+      Losses.Total total) {
+    Shape shape = visual.getShape();
+    int n = (int) shape.get(1);
+    int width = (int) shape.get(2);
+    NDArray out = manager.create(shape, DataType.FLOAT32);
+    try (NDArray states = visual.stopGradient()) {
+      for (int i = 0; i < teacher.size(); i++) {
+        NDIndex image = new NDIndex().addSliceDim(i, i + 1);
+        try (NDArray own = states.get(image)) {
+          float[] values = own.toFloatArray();
+          finite(values, weights, items);
+          float[] d =
+              losses.relation(
+                  values,
+                  n,
+                  width,
+                  teacher.get(i),
+                  norms,
+                  weights.omega(),
+                  limits.lossBytes(),
+                  total);
+          try (NDArray part = EngineArrays.of(manager, d, new Shape(1, n, width))) {
+            out.set(image, part);
+          }
+        }
+      }
+    }
+    return out;
   }
 
   private Signals teacherOf(int index, Item item) {

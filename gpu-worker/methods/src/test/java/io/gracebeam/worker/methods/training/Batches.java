@@ -2,6 +2,7 @@ package io.gracebeam.worker.methods.training;
 
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /** Batches without images, for tests of the losses. */
@@ -13,6 +14,27 @@ final class Batches {
     List<Example> out = new ArrayList<>();
     for (int i = 0; i < items.size(); i++) {
       out.add(new Example(items.get(i), null, signals.isEmpty() ? null : signals.get(i)));
+    }
+    return out;
+  }
+
+  /** Relational losses of all images, with states [B, n, d] and their gradient as one array. */
+  static float[] relations(
+      Losses losses,
+      float[] states,
+      int n,
+      int width,
+      List<Signals> teacher,
+      Losses.Norms norms,
+      double weight,
+      Losses.Total total) {
+    float[] out = new float[states.length];
+    int size = n * width;
+    for (int i = 0; i < teacher.size(); i++) {
+      float[] own = Arrays.copyOfRange(states, i * size, (i + 1) * size);
+      float[] d =
+          losses.relation(own, n, width, teacher.get(i), norms, weight, Long.MAX_VALUE, total);
+      System.arraycopy(d, 0, out, i * size, size);
     }
     return out;
   }

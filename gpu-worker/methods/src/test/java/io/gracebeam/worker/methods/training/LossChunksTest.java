@@ -130,7 +130,8 @@ class LossChunksTest {
         int n = (int) f.visualStates().getShape().get(1);
         int width = (int) f.visualStates().getShape().get(2);
         float[] dv =
-            losses.states(f.visualStates().toFloatArray(), n, width, teacher, norms, 1, total);
+            Batches.relations(
+                losses, f.visualStates().toFloatArray(), n, width, teacher, norms, 1, total);
         collector.backward(
             f.logits()
                 .mul(EngineArrays.of(manager, d, f.logits().getShape()))

@@ -174,7 +174,9 @@ class TeacherCacheErrorTest {
       RowLosses tokens = losses.rows(items, teacher, student.config().vocab(), norms, 1);
       dLogits = tokens.apply(logits.clone());
       tokens.addTo(total);
-      dStates = losses.states(f.visualStates().toFloatArray(), n, width, teacher, norms, 1, total);
+      dStates =
+          Batches.relations(
+              losses, f.visualStates().toFloatArray(), n, width, teacher, norms, 1, total);
       collector.backward(
           f.logits()
               .mul(EngineArrays.of(manager, dLogits, f.logits().getShape()))

@@ -429,7 +429,7 @@ class VariantsTest {
       RowLosses rows = losses.rows(items, teacher, m.config().vocab(), norms, 0.5);
       rows.apply(f.logits().toFloatArray());
       rows.addTo(t);
-      losses.states(f.visualStates().toFloatArray(), n, width, teacher, norms, 1, t);
+      Batches.relations(losses, f.visualStates().toFloatArray(), n, width, teacher, norms, 1, t);
     }
     return t.ce + 0.5 * t.gdkd + t.rcka;
   }

@@ -35,9 +35,6 @@ final class Ending {
 
   /** The category and the line of whatever was thrown. */
   static GraceException error(Throwable e) {
-    if (e instanceof ExceptionInInitializerError && e.getCause() != null) {
-      return error(e.getCause());
-    }
     if (e instanceof UnsupportedOperationException) {
       return GraceException.environment("%s", String.valueOf(e.getMessage())).withCause(e);
     }

@@ -73,6 +73,7 @@ class EndingTest {
     assertThat(run(Failing.class, Map.of(), "operator"))
         .isEqualTo(new Result(5, List.of("grace bench: no kernels here")));
     Result memory = run(Failing.class, Map.of(), "memory");
+    assertThat(memory.status()).isEqualTo(5);
     assertThat(memory.errors()).hasSize(1);
     assertThat(memory.errors().getFirst()).contains("out of memory", "Java heap space");
   }
