@@ -1,4 +1,5 @@
-"""What small operators of torch cost from Python: medians of runs, in microseconds. Arguments: threads, operators of a run."""
+"""What small operators of torch cost from Python: medians of runs, in microseconds. Arguments: threads, operators of a run,
+device (cpu, cuda:N)."""
 import sys
 import time
 
@@ -7,23 +8,24 @@ import torch
 RUNS = 15
 
 
-def micros(operator, count):
-    x, y = torch.ones(1), torch.full((1,), 2.0)
+def micros(operator, count, device):
+    x, y = torch.ones(1, device=device), torch.full((1,), 2.0, device=device)
     seconds = []
     for _ in range(RUNS):
         start = time.perf_counter()
         for _ in range(count):
             operator(x, y)
+        x.tolist()  # waits for what a device has yet to do
         seconds.append(time.perf_counter() - start)
     return sorted(seconds)[RUNS // 2] / count * 1e6
 
 
-def main(threads, count):
+def main(threads, count, device="cpu"):
     torch.set_num_threads(int(threads))
     with torch.inference_mode():
-        print("product", micros(torch.mul, int(count)))
-        print("view", micros(lambda x, y: x.detach(), int(count)))
-        print("sum", micros(torch.add, int(count)))
+        print("product", micros(torch.mul, int(count), device))
+        print("view", micros(lambda x, y: x.detach(), int(count), device))
+        print("sum", micros(torch.add, int(count), device))
 
 
 if __name__ == "__main__":

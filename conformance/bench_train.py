@@ -1,6 +1,6 @@
 """A full GRACE training step as one writes it in plain PyTorch: LSQ with log-scales through autograd, gated decoupled distillation,
 relational CKA, AdamW. Shapes are those of TrainBench.java; prints the median seconds of a step. Arguments: shape, dtype, threads,
-steps."""
+steps, device (cpu, cuda:N)."""
 
 import math
 import sys
@@ -101,7 +101,8 @@ class Model(nn.Module):
             x = block(x)
         x = torch.cat([self.project(x), self.embed(ids)], 1)
         n, s, hd = self.position.shape[1], x.shape[1], self.c["d"] // self.c["heads"]
-        angle = torch.arange(s)[:, None] * (10000.0 ** (-torch.arange(0, hd, 2) / hd))
+        position, power = torch.arange(s, device=x.device), torch.arange(0, hd, 2, device=x.device)
+        angle = position[:, None] * (10000.0 ** (-power / hd))
         cos, sin = (torch.cat([f(angle)] * 2, -1) for f in (torch.cos, torch.sin))
         visual = None
         for i, block in enumerate(self.blocks):
@@ -135,11 +136,14 @@ def grace_loss(logits, visual, targets, teacher, gram):
     return ce + 0.5 * kd + (1 - cka).mean()
 
 
-def main(name, dtype, threads, steps):
+def main(name, dtype, threads, steps, device="cpu"):
     torch.set_num_threads(int(threads))
+    kind = torch.device(device).type
+    finish = torch.cuda.synchronize if kind == "cuda" else lambda: None
     torch.manual_seed(1)
     c = SHAPES[name]
-    model = Model(c)
+    with torch.device(device):
+        model = Model(c)
     decay = [p for n, p in model.named_parameters() if p.dim() > 1 and "theta" not in n]
     rest = [p for n, p in model.named_parameters() if p.dim() <= 1 and "theta" not in n]
     theta = [p for n, p in model.named_parameters() if "theta" in n]
@@ -147,17 +151,18 @@ def main(name, dtype, threads, steps):
         [dict(params=decay, weight_decay=0.05), dict(params=rest, weight_decay=0.0), dict(params=theta, weight_decay=0.0, lr=1e-3)],
         lr=1e-4, betas=(0.9, 0.95), fused=True)
     n = (c["image"] // c["patch"]) ** 2
-    pixels = torch.randn(c["examples"], 3, c["image"], c["image"])
-    ids = torch.randint(4, c["vocab"], (c["examples"], 1 + c["text"]))
-    rows = torch.arange(n + 1 + c["text"] - c["supervised"] - 1, n + c["text"])
-    targets = ids[:, -c["supervised"]:]
-    teacher = torch.randn(c["examples"], c["supervised"], c["vocab"])
-    gram = centred(torch.randn(c["examples"], n, 16))
+    with torch.device(device):
+        pixels = torch.randn(c["examples"], 3, c["image"], c["image"])
+        ids = torch.randint(4, c["vocab"], (c["examples"], 1 + c["text"]))
+        rows = torch.arange(n + 1 + c["text"] - c["supervised"] - 1, n + c["text"])
+        targets = ids[:, -c["supervised"]:]
+        teacher = torch.randn(c["examples"], c["supervised"], c["vocab"])
+        gram = centred(torch.randn(c["examples"], n, 16))
 
     def step():
         for at in range(0, c["examples"], c["micro"]):
             part = slice(at, at + c["micro"])
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            with torch.autocast(kind, torch.bfloat16, enabled=dtype == "bfloat16"):
                 logits, visual = model(pixels[part], ids[part], rows)
             loss = grace_loss(logits, visual, targets[part], teacher[part], gram[part])
             (loss * c["micro"] / c["examples"]).backward()
@@ -170,8 +175,10 @@ def main(name, dtype, threads, steps):
         step()
     seconds = []
     for _ in range(int(steps)):
+        finish()
         start = time.perf_counter()
         loss = step()
+        finish()
         seconds.append(time.perf_counter() - start)
     assert math.isfinite(loss)
     print("seconds", sorted(seconds)[len(seconds) // 2])

@@ -5,7 +5,7 @@ import io.gracebeam.proto.error.Statuses;
 import io.grpc.StatusRuntimeException;
 
 /** Turns whatever was thrown into a category and one line. */
-final class Lines {
+public final class Lines {
   private static final int LONGEST = 2000;
 
   private Lines() {}
@@ -14,7 +14,7 @@ final class Lines {
    * The category of an error; what is not a {@link GraceException} is a bug, but for lack of
    * memory. What a class's initialiser threw counts as thrown by itself.
    */
-  static GraceException classify(Throwable error) {
+  public static GraceException classify(Throwable error) {
     if (error instanceof GraceException known) {
       return known;
     }

@@ -175,7 +175,8 @@ public final class TrainBench implements AutoCloseable {
   }
 
   /**
-   * One step.
+   * One step. The optimiser reads every gradient, so no device is still at work on it when this
+   * returns.
    *
    * @return its cross-entropy, so that nothing can be left out
    * @throws GraceException DATA, if a loss or gradient is not finite

@@ -13,23 +13,16 @@ public final class BenchMain {
 
   /** Arguments: train, loss, kernels or decode, and its options. */
   public static void main(String[] args) {
-    try {
-      switch (args.length == 0 ? "" : args[0]) {
-        case "train" -> TrainCommand.run(args);
-        case "loss" -> LossCommand.run(args);
-        case "kernels" -> KernelsCommand.run(args);
-        case "decode" -> DecodeCommand.run(args);
-        default -> throw GraceException.user("usage:\n%s", USAGE);
-      }
-    } catch (GraceException e) {
-      System.err.println("grace bench: " + e.getMessage());
-      System.exit(e.category().exitCode());
-    } catch (UnsupportedOperationException e) {
-      System.err.println("grace bench: " + e.getMessage());
-      System.exit(GraceException.environment("%s", "").category().exitCode());
-    } catch (IOException | InterruptedException e) {
-      System.err.println("grace bench: " + e);
-      System.exit(1);
+    Ending.run(() -> run(args));
+  }
+
+  private static void run(String[] args) throws IOException, InterruptedException {
+    switch (args.length == 0 ? "" : args[0]) {
+      case "train" -> TrainCommand.run(args);
+      case "loss" -> LossCommand.run(args);
+      case "kernels" -> KernelsCommand.run(args);
+      case "decode" -> DecodeCommand.run(args);
+      default -> throw GraceException.user("usage:\n%s", USAGE);
     }
   }
 }

@@ -38,6 +38,15 @@ final class BenchOptions {
     return value;
   }
 
+  /** cpu or cuda:N. */
+  String device(String name) {
+    String value = values.get(name);
+    if (!value.matches("cpu|cuda:[0-9]{1,2}")) {
+      throw GraceException.user("%s is '%s'; allowed: cpu, cuda:N", name, value);
+    }
+    return value;
+  }
+
   int positive(String name) {
     String value = values.get(name);
     if (!value.matches("[1-9][0-9]{0,5}")) {

@@ -12,12 +12,16 @@ import java.io.IOException;
 final class CheckpointContestant {
   private CheckpointContestant() {}
 
-  /** Arguments: engine, compute type, threads, shape, whether there are checkpoints. */
-  public static void main(String[] args) throws IOException {
+  /** Arguments: engine, compute type, threads, device, shape, whether there are checkpoints. */
+  public static void main(String[] args) {
+    Ending.run(() -> turn(args));
+  }
+
+  private static void turn(String[] args) throws IOException {
     EngineHandle engine = Contestants.engine(args);
-    TrainBench.Shape shape = TrainContestant.shape(args[3]).inMicroBatches(1);
+    TrainBench.Shape shape = TrainContestant.shape(args[4]).inMicroBatches(1);
     try (TrainBench bench =
-        new TrainBench(engine, shape, true, true, Boolean.parseBoolean(args[4]))) {
+        new TrainBench(engine, shape, true, true, Boolean.parseBoolean(args[5]))) {
       bench.accumulate(); // the leaves' gradients are made
       bench.accumulate();
       ResidentPeak memory = ResidentPeak.begin();

@@ -39,7 +39,11 @@ final class DecodeContestant {
    * Arguments: shape, bits, bits of the head, the cache and the tower, threads, prompt, new tokens,
    * layers, and the file of embeddings.
    */
-  public static void main(String[] args) throws IOException {
+  public static void main(String[] args) {
+    Ending.run(() -> turns(args));
+  }
+
+  static void turns(String[] args) throws IOException {
     long process = memory("VmRSS");
     ModelSizes sizes = sizes(args[0], Integer.parseInt(args[8]));
     DecoderShape shape = sizes.decoder();

@@ -4,7 +4,9 @@ import io.gracebeam.proto.error.GraceException;
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
 import java.io.IOException;
+import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -48,6 +50,7 @@ final class DecodeRunner implements AutoCloseable {
   private final String name;
   private final Contestants.Command command;
   private Process process;
+  private CompletableFuture<List<String>> errors;
   private BufferedReader out;
   private BufferedWriter in;
   private String about = "";
@@ -85,6 +88,7 @@ final class DecodeRunner implements AutoCloseable {
       return;
     }
     process = command.start();
+    errors = Contestants.errors(process);
     out = process.inputReader();
     in = process.outputWriter();
     Matcher m = matched(BYTES, line("bytes"));
@@ -137,8 +141,7 @@ final class DecodeRunner implements AutoCloseable {
         return line;
       }
     }
-    throw GraceException.worker(
-        "%s ended without a figure (status %d); is the memory enough?", name, status());
+    throw Ending.of(name, status(), errors.join());
   }
 
   private Matcher matched(Pattern pattern, String line) {

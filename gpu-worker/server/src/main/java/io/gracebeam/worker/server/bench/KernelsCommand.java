@@ -1,8 +1,6 @@
 package io.gracebeam.worker.server.bench;
 
-import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.kernels.KernelBench;
-import java.io.BufferedReader;
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -110,16 +108,10 @@ final class KernelsCommand {
             Integer.toString(threads),
             Integer.toString(passes));
     if (!command.isEmpty()) {
-      Process process = Contestants.start(command);
-      try (BufferedReader lines = process.inputReader()) {
-        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-          String[] parts = line.split(" ");
-          out.put(parts[0] + " " + parts[1], Double.parseDouble(parts[2]));
-        }
-      }
-      if (process.waitFor() != 0) {
-        throw GraceException.worker("bench_kernels.py ended with status %d", process.exitValue());
-      }
+      Contestants.output("bench_kernels.py", command)
+          .lines()
+          .map(line -> line.split(" "))
+          .forEach(w -> out.put(w[0] + " " + w[1], Double.parseDouble(w[2])));
     }
     return out;
   }

@@ -2,7 +2,6 @@ package io.gracebeam.worker.server.bench;
 
 import io.gracebeam.proto.error.GraceException;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -19,6 +18,7 @@ final class LossCommand {
       "grace bench loss [--rows N] [--vocab N] [--width N] [--memory MB] [--compute float32|bfloat16]"
           + " [--rounds N] [--threads N] [--json FILE]";
 
+  private static final String CPU = "cpu"; // peaks of a GPU's memory are not measured
   private static final String OWN = "libtorch-";
   private static final String DJL = "djl-pytorch-";
   private static final String SCRIPT = "torch-script-";
@@ -98,6 +98,7 @@ final class LossCommand {
         engine,
         compute,
         threads,
+        CPU,
         loss,
         sizes[0],
         sizes[1],
@@ -126,9 +127,7 @@ final class LossCommand {
 
   private static void keep(Map<String, Map<String, Double>> best, String name, List<String> command)
       throws IOException, InterruptedException {
-    Process process = Contestants.start(command);
-    String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-    int status = process.waitFor();
+    String output = Contestants.output(name, command);
     Map<String, Double> found = new HashMap<>();
     output
         .lines()
@@ -136,7 +135,7 @@ final class LossCommand {
         .filter(words -> words[0].endsWith("econds") || words[0].equals("peakBytes"))
         .forEach(words -> found.put(words[0], Double.parseDouble(words[1])));
     if (!found.containsKey("seconds") || !found.containsKey("peakBytes")) {
-      throw GraceException.worker("%s ended with status %d and no figures", name, status);
+      throw GraceException.worker("%s gave no figures", name);
     }
     Map<String, Double> kept = best.computeIfAbsent(name, n -> new HashMap<>());
     found.forEach(

@@ -13,18 +13,22 @@ final class LossContestant {
 
   private LossContestant() {}
 
-  /** Arguments: engine, compute type, threads, loss, rows, vocabulary, width, megabytes. */
-  public static void main(String[] args) throws IOException {
+  /** Arguments: engine, compute type, threads, device, loss, rows, vocabulary, width, megabytes. */
+  public static void main(String[] args) {
+    Ending.run(() -> turn(args));
+  }
+
+  private static void turn(String[] args) throws IOException {
     EngineHandle engine = Contestants.engine(args);
-    int rows = Integer.parseInt(args[4]);
-    long bytes = Long.parseLong(args[7]) << 20;
+    int rows = Integer.parseInt(args[5]);
+    long bytes = Long.parseLong(args[8]) << 20;
     try (LossBench bench =
         new LossBench(
             engine,
             rows,
-            Integer.parseInt(args[5]),
             Integer.parseInt(args[6]),
-            LossBench.Loss.valueOf(args[3]))) {
+            Integer.parseInt(args[7]),
+            LossBench.Loss.valueOf(args[4]))) {
       // Libraries are loaded and the weight's gradient is touched; that is not the pass's memory.
       bench.pass(Math.min(rows, WARM_ROWS), 1 << 20);
       ResidentPeak memory = ResidentPeak.begin();

@@ -11,16 +11,21 @@ import java.util.function.BinaryOperator;
  * closed, with nothing recorded; prints the medians of some runs, in microseconds. On this engine
  * the product goes through libtorch's dispatcher, the sum through a function of its own. A view
  * (detach) goes through the dispatcher and computes nothing, so it shows what the way there costs.
+ * Each run ends with the reading of a value, which waits for what a device has yet to do.
  */
 final class OperatorContestant {
   private static final int RUNS = 15;
 
   private OperatorContestant() {}
 
-  /** Arguments: engine, compute type, threads, operators of a run. */
+  /** Arguments: engine, compute type, threads, device, operators of a run. */
   public static void main(String[] args) {
+    Ending.run(() -> turn(args));
+  }
+
+  private static void turn(String[] args) {
     EngineHandle engine = Contestants.engine(args);
-    int count = Integer.parseInt(args[3]);
+    int count = Integer.parseInt(args[4]);
     try (NDManager manager = engine.engine().newBaseManager(engine.device());
         NDArray x = manager.create(new float[] {1});
         NDArray y = manager.create(new float[] {2})) {
@@ -38,6 +43,7 @@ final class OperatorContestant {
       for (int i = 0; i < count; i++) {
         operator.apply(x, y).close();
       }
+      x.toFloatArray();
       if (run >= 0) {
         micros[run] = (System.nanoTime() - start) / 1e3 / count;
       }

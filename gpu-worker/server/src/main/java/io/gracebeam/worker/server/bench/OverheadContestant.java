@@ -16,11 +16,15 @@ final class OverheadContestant {
 
   private OverheadContestant() {}
 
-  /** Arguments: engine, compute type, threads, shape, pairs of steps. */
+  /** Arguments: engine, compute type, threads, device, shape, pairs of steps. */
   public static void main(String[] args) {
+    Ending.run(() -> turn(args));
+  }
+
+  private static void turn(String[] args) {
     EngineHandle engine = Contestants.engine(args);
-    TrainBench.Shape shape = TrainContestant.shape(args[3]).inMicroBatches(MICRO_BATCHES);
-    double[] ratios = new double[Integer.parseInt(args[4])];
+    TrainBench.Shape shape = TrainContestant.shape(args[4]).inMicroBatches(MICRO_BATCHES);
+    double[] ratios = new double[Integer.parseInt(args[5])];
     double[][] seconds = new double[2][ratios.length];
     try (TrainBench with = new TrainBench(engine, shape, true, true);
         TrainBench without = new TrainBench(engine, shape, false, true)) {

@@ -1,9 +1,9 @@
 package io.gracebeam.worker.server.bench;
 
+import ai.djl.engine.Engine;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.methods.training.TrainBench;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -16,21 +16,26 @@ import java.util.TreeMap;
  * {@code grace bench train}: times a full GRACE training step of this engine, of DJL's PyTorch
  * engine and of a plain PyTorch script, what quantisation adds to it, and what an operator costs.
  * The contestants take turns, round after round; the figure of each is the least of its rounds'
- * medians, which other work on the machine disturbs least.
+ * medians, which other work on the machine disturbs least. On a CUDA device without DJL's engine,
+ * whose natives have no CUDA here, and without the memory of checkpoints, which is not the
+ * process's there.
  */
 final class TrainCommand {
   static final String USAGE =
       "grace bench train [--shape student|qwen2-vl-2b] [--what all|steps|qat-overhead|checkpoints|operators] [--rounds N] [--steps N]"
-          + " [--threads N] [--json FILE]";
+          + " [--threads N] [--device cpu|cuda:N] [--json FILE]";
   private static final String BASE = "libtorch-bfloat16";
 
   private record Contestant(String name, String engine, String compute, boolean quantized) {}
 
+  private static final String DJL = "PyTorch";
+  private static final String CPU = "cpu";
+
   /** Engines whose overhead of quantisation is measured, with the compute type of each. */
   private static final Map<String, String> OVERHEAD =
-      new TreeMap<>(Map.of("LibTorch", "bfloat16", "PyTorch", "float32"));
+      new TreeMap<>(Map.of("LibTorch", "bfloat16", DJL, "float32"));
 
-  private static final String OPERATORS = "200000"; // of a run
+  private static final int OPERATORS = 200_000; // of a run
 
   /** Two models of the larger shape, with their optimisers. */
   private static final String[] LARGE_HEAP = {"-Xmx12g", "-XX:MaxNewSize=1g"};
@@ -42,11 +47,32 @@ final class TrainCommand {
           new Contestant(BASE, "LibTorch", "bfloat16", true),
           new Contestant("libtorch-bfloat16-unquantised", "LibTorch", "bfloat16", false),
           new Contestant("libtorch-float32", "LibTorch", "float32", true),
-          new Contestant("djl-pytorch-float32", "PyTorch", "float32", true));
+          new Contestant("djl-pytorch-float32", DJL, "float32", true));
 
-  private TrainCommand() {}
+  private final String shape;
+  private final String threads;
+  private final String steps;
+  private final String device;
+  private final String operators;
+  private final Map<String, Double> best = new LinkedHashMap<>();
+  private final Map<String, List<Double>> ratios = new TreeMap<>();
+  private final Map<String, Double> memory = new TreeMap<>();
+  private final Map<String, Double> micros = new TreeMap<>();
+
+  private TrainCommand(BenchOptions options, int operators) {
+    this.operators = Integer.toString(operators);
+    shape = TrainContestant.shape(options.text("--shape")).name();
+    threads = Integer.toString(options.positive("--threads"));
+    steps = Integer.toString(options.positive("--steps"));
+    device = options.device("--device");
+  }
 
   static void run(String[] args) throws IOException, InterruptedException {
+    run(args, OPERATORS);
+  }
+
+  /** With so many small operators in a run. */
+  static void run(String[] args, int operators) throws IOException, InterruptedException {
     BenchOptions options =
         new BenchOptions(
             USAGE,
@@ -56,47 +82,62 @@ final class TrainCommand {
                 "--rounds", "3",
                 "--steps", "5",
                 "--threads", BenchOptions.processors(),
+                "--device", CPU,
                 "--json", ""),
             args);
-    String shape = TrainContestant.shape(options.text("--shape")).name();
-    String threads = Integer.toString(options.positive("--threads"));
-    String steps = Integer.toString(options.positive("--steps"));
     int rounds = options.positive("--rounds");
-    Map<String, Double> best = new LinkedHashMap<>();
-    Map<String, List<Double>> ratios = new TreeMap<>();
-    Map<String, Double> memory = new TreeMap<>();
-    Map<String, Double> micros = new TreeMap<>();
     String what =
         options.oneOf("--what", "all", "steps", "qat-overhead", "checkpoints", "operators");
+    TrainCommand command = new TrainCommand(options, operators);
+    command.measure(what, rounds);
+    command.table(what).report(options.text("--json"));
+  }
+
+  private void measure(String what, int rounds) throws IOException, InterruptedException {
+    if (what.equals("checkpoints") && !device.equals(CPU)) {
+      throw GraceException.user(
+          "--what is 'checkpoints' and --device is '%s', whose memory is not measured; allowed: --device cpu",
+          device);
+    }
     for (int round = 0; round < rounds; round++) {
       if (what.equals("all") || what.equals("steps")) {
-        steps(best, shape, threads, steps);
+        steps();
       }
       if (what.equals("all") || what.equals("qat-overhead")) {
-        overhead(ratios, shape, threads, steps);
+        overhead();
       }
       if (what.equals("checkpoints")) {
-        checkpoints(memory, best, shape, threads);
+        checkpoints();
       }
       if (what.equals("all") || what.equals("operators")) {
-        operators(micros, threads);
+        operators();
       }
       System.err.printf(Locale.ROOT, "round %d of %d done%n", round + 1, rounds);
     }
-    BenchTable table = new BenchTable("train", Map.of("shape", shape, "threads", threads));
+  }
+
+  private BenchTable table(String what) {
+    BenchTable table =
+        new BenchTable("train", Map.of("shape", shape, "threads", threads, "device", device));
     String base = best.containsKey(BASE) ? BASE : best.keySet().stream().findFirst().orElse(BASE);
     best.forEach(
         (name, seconds) -> table.add(name, seconds, "s/step", base, seconds / best.get(base)));
     memory.forEach((name, bytes) -> table.add(name + ", peak extra memory", bytes / 1e9, "GB"));
     ratios.forEach((name, all) -> table.add(name, 100 * (median(all) - 1), "%"));
     micros.forEach((name, value) -> table.add(name, value, "us/operator"));
-    notes(table, what, best, ratios);
-    table.report(options.text("--json"));
+    notes(table, what);
+    return table;
   }
 
-  private static void notes(
-      BenchTable table, String what, Map<String, Double> best, Map<String, List<Double>> ratios) {
+  private void notes(BenchTable table, String what) {
     boolean all = what.equals("all");
+    if (!djl()) {
+      table.note(
+          "DJL's PyTorch engine: left out; "
+              + (device.equals(CPU)
+                  ? "it is not on the class path"
+                  : "its natives have no CUDA here"));
+    }
     if (all || what.equals("qat-overhead")) {
       table.note(
           ratios.isEmpty()
@@ -106,7 +147,8 @@ final class TrainCommand {
     }
     if ((all || what.equals("steps"))
         && best.keySet().stream().noneMatch(name -> name.startsWith("torch-script"))) {
-      table.note("torch-script: not measured; conformance/setup makes its environment");
+      table.note(
+          "torch-script: not measured; conformance/setup makes its environment, or GRACE_PYTHON names a Python with torch");
     }
     if (what.equals("checkpoints")) {
       table.note(
@@ -115,23 +157,34 @@ final class TrainCommand {
   }
 
   /** Time of an operator on one number. */
-  private static void operators(Map<String, Double> micros, String threads)
-      throws IOException, InterruptedException {
-    for (String engine : OVERHEAD.keySet()) {
+  private void operators() throws IOException, InterruptedException {
+    for (String engine : engines().keySet()) {
       operators(
-          micros,
           engine,
-          Contestants.java(OperatorContestant.class, engine, "float32", threads, OPERATORS));
+          Contestants.java(
+              OperatorContestant.class, engine, "float32", threads, device, operators));
     }
-    List<String> script = Contestants.script("bench_operators.py", threads, OPERATORS);
+    List<String> script = Contestants.script("bench_operators.py", threads, operators, device);
     if (!script.isEmpty()) {
-      operators(micros, "torch-script", script);
+      operators("torch-script", script);
     }
   }
 
-  private static void operators(Map<String, Double> micros, String who, List<String> command)
+  private Map<String, String> engines() {
+    Map<String, String> out = new TreeMap<>(OVERHEAD);
+    if (!djl()) {
+      out.remove(DJL);
+    }
+    return out;
+  }
+
+  private boolean djl() {
+    return device.equals(CPU) && Engine.hasEngine(DJL);
+  }
+
+  private void operators(String who, List<String> command)
       throws IOException, InterruptedException {
-    String output = output(Contestants.start(command));
+    String output = Contestants.output(who, command);
     for (String operator : List.of("view", "product", "sum")) {
       String name = who + " " + operator + (operator.equals("view") ? "" : " of two numbers");
       micros.merge(name, figure(output, name, operator + " "), Math::min);
@@ -139,9 +192,7 @@ final class TrainCommand {
   }
 
   /** Time and memory of the gradients with and without block checkpoints. */
-  private static void checkpoints(
-      Map<String, Double> memory, Map<String, Double> best, String shape, String threads)
-      throws IOException, InterruptedException {
+  private void checkpoints() throws IOException, InterruptedException {
     for (Map.Entry<String, String> engine : OVERHEAD.entrySet()) {
       for (boolean on : new boolean[] {false, true}) {
         String name = engine.getKey() + " " + engine.getValue() + (on ? " with checkpoints" : "");
@@ -151,58 +202,66 @@ final class TrainCommand {
                 engine.getKey(),
                 engine.getValue(),
                 threads,
+                device,
                 shape,
                 Boolean.toString(on));
-        String output = output(Contestants.startReturning(command));
+        String output = Contestants.outputReturning(name, command);
         best.merge(name, figure(output, name, "seconds "), Math::min);
         memory.merge(name, figure(output, name, "peakBytes "), Math::max);
       }
     }
   }
 
-  private static void steps(Map<String, Double> best, String shape, String threads, String steps)
-      throws IOException, InterruptedException {
+  private void steps() throws IOException, InterruptedException {
     for (Contestant c : OWN) {
+      if (!engines().containsKey(c.engine())) {
+        continue;
+      }
       keep(
-          best,
           c.name(),
           Contestants.java(
               TrainContestant.class,
               c.engine(),
               c.compute(),
               threads,
+              device,
               shape,
               Boolean.toString(c.quantized()),
               "true",
               steps));
     }
     for (String compute : List.of("bfloat16", "float32")) {
-      List<String> command = Contestants.script("bench_train.py", shape, compute, threads, steps);
+      List<String> command =
+          Contestants.script("bench_train.py", shape, compute, threads, steps, device);
       if (!command.isEmpty()) {
-        keep(best, "torch-script-" + compute, command);
+        keep("torch-script-" + compute, command);
       }
     }
   }
 
-  private static void overhead(
-      Map<String, List<Double>> ratios, String shape, String threads, String steps)
-      throws IOException, InterruptedException {
+  private void overhead() throws IOException, InterruptedException {
     boolean large = shape.equals(TrainBench.qwen2Vl2b().name());
     if (large
         && DecodeMemory.kibibytes(Path.of("/proc/meminfo"), "MemAvailable") < LARGE_KIBIBYTES) {
       return;
     }
-    for (Map.Entry<String, String> engine : OVERHEAD.entrySet()) {
+    for (Map.Entry<String, String> engine : engines().entrySet()) {
       String name = engine.getKey() + " " + engine.getValue();
       List<String> command =
           Contestants.java(
-              OverheadContestant.class, engine.getKey(), engine.getValue(), threads, shape, steps);
+              OverheadContestant.class,
+              engine.getKey(),
+              engine.getValue(),
+              threads,
+              device,
+              shape,
+              steps);
       if (large) {
         command.addAll(command.indexOf("-cp"), List.of(LARGE_HEAP));
       }
       ratios
           .computeIfAbsent("qat-overhead " + name, n -> new ArrayList<>())
-          .add(figure(output(Contestants.start(command)), name, "ratio "));
+          .add(figure(Contestants.output(name, command), name, "ratio "));
     }
   }
 
@@ -210,15 +269,8 @@ final class TrainCommand {
     return values.stream().sorted().skip(values.size() / 2).findFirst().orElseThrow();
   }
 
-  private static void keep(Map<String, Double> best, String name, List<String> command)
-      throws IOException, InterruptedException {
-    best.merge(name, figure(output(Contestants.start(command)), name, "seconds "), Math::min);
-  }
-
-  private static String output(Process process) throws IOException, InterruptedException {
-    String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-    int status = process.waitFor();
-    return status == 0 ? out : out + "\nended with status " + status;
+  private void keep(String name, List<String> command) throws IOException, InterruptedException {
+    best.merge(name, figure(Contestants.output(name, command), name, "seconds "), Math::min);
   }
 
   private static double figure(String output, String name, String key) {

@@ -15,13 +15,17 @@ final class TrainContestant {
 
   private TrainContestant() {}
 
-  /** Arguments: engine, compute type, threads, shape, quantised, distilled, steps. */
+  /** Arguments: engine, compute type, threads, device, shape, quantised, distilled, steps. */
   public static void main(String[] args) {
+    Ending.run(() -> turn(args));
+  }
+
+  private static void turn(String[] args) {
     EngineHandle engine = Contestants.engine(args);
-    double[] seconds = new double[Integer.parseInt(args[6])];
+    double[] seconds = new double[Integer.parseInt(args[7])];
     try (TrainBench bench =
         new TrainBench(
-            engine, shape(args[3]), Boolean.parseBoolean(args[4]), Boolean.parseBoolean(args[5]))) {
+            engine, shape(args[4]), Boolean.parseBoolean(args[5]), Boolean.parseBoolean(args[6]))) {
       long begin = System.nanoTime();
       for (int i = 0; i < WARM_UP || (System.nanoTime() - begin) / 1e9 < WARM_SECONDS; i++) {
         bench.step();

@@ -202,7 +202,7 @@ class DecodeCommandTest {
       Files.write(cut, Arrays.copyOf(all, all.length - 1));
     }
     String[] args = {"student", "4", "8", "16", "16", "1", "8", "2", "1", cut.toString()};
-    assertThatThrownBy(() -> DecodeContestant.main(args))
+    assertThatThrownBy(() -> DecodeContestant.turns(args))
         .isInstanceOf(GraceException.class)
         .hasMessageContaining("within the file's");
   }
