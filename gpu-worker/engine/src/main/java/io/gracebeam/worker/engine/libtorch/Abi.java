@@ -182,6 +182,7 @@ final class Abi {
   /**
    * Makes operators deterministic, or those fail that cannot be; as
    * torch.use_deterministic_algorithms does, but memory that is not yet written stays as it is.
+   * Then cuDNN computes in float32 where that is asked for, not in TF32.
    */
   static void setDeterministic(boolean wanted) {
     SymbolLookup torch = Natives.load().torch();
@@ -196,6 +197,7 @@ final class Abi {
               FunctionDescriptor.ofVoid(JAVA_LONG, JAVA_BOOLEAN, JAVA_BOOLEAN))
           .invokeExact(context, wanted, false);
       contextFlag("_ZN2at7Context21setDeterministicCuDNNEb").invokeExact(context, wanted);
+      contextFlag("_ZN2at7Context17setAllowTF32CuDNNEb").invokeExact(context, !wanted);
       contextFlag("_ZN2at7Context39setDeterministicFillUninitializedMemoryEb")
           .invokeExact(context, false);
     } catch (Throwable e) {

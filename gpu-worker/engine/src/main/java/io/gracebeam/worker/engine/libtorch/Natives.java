@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
@@ -43,6 +44,7 @@ final class Natives {
   };
 
   private static final int RTLD_LAZY = 1;
+  private static final byte[] ELF = {0x7f, 'E', 'L', 'F'};
 
   private static Loaded loaded;
 
@@ -98,7 +100,21 @@ final class Natives {
           "%s names %s, which has no %s; allowed: the lib folder of an installed torch",
           VARIABLE, folder, CPU);
     }
+    requireElf(folder.resolve(CPU));
     return folder;
+  }
+
+  /** The JVM warns at length of a file that is no library, and only then refuses it. */
+  private static void requireElf(Path file) {
+    try (InputStream in = Files.newInputStream(file)) {
+      if (!Arrays.equals(in.readNBytes(ELF.length), ELF)) {
+        throw GraceException.environment(
+            "%s names %s, whose %s is no shared library; allowed: the lib folder of an installed torch",
+            VARIABLE, file.getParent(), CPU);
+      }
+    } catch (IOException e) {
+      throw GraceException.environment("LibTorch: cannot read %s: %s", file, e);
+    }
   }
 
   private static SymbolLookup open(Path file) {

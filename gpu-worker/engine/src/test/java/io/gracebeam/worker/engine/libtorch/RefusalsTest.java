@@ -145,6 +145,11 @@ class RefusalsTest {
   void aFileThatIsNoLibraryIsAnEnvironmentError(@TempDir Path folder) throws Exception {
     Files.writeString(folder.resolve("libtorch_cpu.so"), "not a library");
     assertThat(refusal(List.of(), folder))
+        .isEqualTo(
+            "ENVIRONMENT: GRACE_LIBTORCH names %s, whose libtorch_cpu.so is no shared library; allowed: the lib folder of an installed torch",
+            folder);
+    Files.write(folder.resolve("libtorch_cpu.so"), new byte[] {0x7f, 'E', 'L', 'F', 2});
+    assertThat(refusal(List.of(), folder))
         .startsWith("ENVIRONMENT: LibTorch: " + folder + "/libtorch_cpu.so could not be loaded (")
         .contains("file too short")
         .endsWith("allowed: libtorch 2.10 or newer for this processor and C library");
