@@ -2,7 +2,14 @@ package io.gracebeam.worker.engine.checks;
 
 import ai.djl.Device;
 import ai.djl.engine.EngineException;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import com.google.gson.Gson;
+import com.google.gson.JsonParseException;
+import com.google.gson.reflect.TypeToken;
+import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.EngineHandle;
@@ -15,11 +22,13 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 
 /**
  * Compares values and gradients of every operator on a device with those of the same libtorch's CPU
  * in float32; {@code gpu-worker/gpu-check} runs it on a machine with a GPU. In bfloat16 both sides
- * get inputs that are rounded to it.
+ * get inputs that are rounded to it. Or compares with what torch gave, from a file: {@code
+ * conformance} does so with torch's own libraries. Also asks for more memory than there is.
  */
 public final class EngineCheck {
   /**
@@ -52,8 +61,9 @@ public final class EngineCheck {
   private EngineCheck() {}
 
   /**
-   * Arguments: file to write, device (cpu, cuda:N). Exits with 1 if an operator failed, else with
-   * the code of an error's category.
+   * Arguments: file to write, device (cpu, cuda:N), and optionally torch's results, a JSON file of
+   * types, names and values. Exits with 1 if an operator failed, else with the code of an error's
+   * category.
    */
   public static void main(String[] args) {
     int status;
@@ -66,11 +76,13 @@ public final class EngineCheck {
                   .setCompute("float32")
                   .build());
       System.out.println(engine.description());
-      CheckReport report = check(engine, OperatorCases.all());
+      CheckReport report =
+          check(engine, OperatorCases.all(), args.length > 2 ? read(Path.of(args[2])) : null);
+      checkMemory(engine, report);
       write(Path.of(args[0]), report.json(engine.description()));
       System.out.println(
           report.good()
-              ? "all operators agree with the CPU in float32"
+              ? "all operators agree with " + (args.length > 2 ? "torch" : "the CPU in float32")
               : report.failures() + " of the operators' results failed");
       status = report.good() ? 0 : 1;
     } catch (GraceException e) {
@@ -82,6 +94,14 @@ public final class EngineCheck {
 
   /** Runs the cases on the engine's device in each type, and on its CPU in float32. */
   static CheckReport check(EngineHandle engine, List<OperatorCases.Case> cases) {
+    return check(engine, cases, null);
+  }
+
+  /** The same with results to expect, by type and name, in the place of the CPU's. */
+  static CheckReport check(
+      EngineHandle engine,
+      List<OperatorCases.Case> cases,
+      Map<String, Map<String, float[]>> torch) {
     CheckReport report = new CheckReport();
     for (OperatorCases.Case c : cases) {
       for (Bound bound : BOUNDS) {
@@ -90,7 +110,10 @@ public final class EngineCheck {
               report,
               bound,
               OperatorCases.run(engine.engine(), engine.device(), c, bound.type()),
-              OperatorCases.run(engine.engine(), Device.cpu(), c, DataType.FLOAT32, bound.type()));
+              torch == null
+                  ? OperatorCases.run(
+                      engine.engine(), Device.cpu(), c, DataType.FLOAT32, bound.type())
+                  : of(c, torch.get(bound.label())));
         } catch (GraceException
             | EngineException
             | IllegalArgumentException
@@ -106,6 +129,61 @@ public final class EngineCheck {
       }
     }
     return report;
+  }
+
+  /** A case's results among those of all. */
+  private static Map<String, float[]> of(OperatorCases.Case c, Map<String, float[]> all) {
+    Map<String, float[]> out = new TreeMap<>();
+    all.forEach(
+        (name, values) -> {
+          if (name.equals(c.name()) || name.startsWith(c.name() + "/")) {
+            out.put(name, values);
+          }
+        });
+    if (out.size() != 1 + c.shapes().size()) {
+      throw GraceException.data(
+          "torch's results have %d of %s; allowed: its value and %d gradients",
+          out.size(), c.name(), c.shapes().size());
+    }
+    return out;
+  }
+
+  /** A product whose result fits no memory must say so, and the next must succeed. */
+  static void checkMemory(EngineHandle engine, CheckReport report) {
+    try (NDManager manager = engine.engine().newBaseManager(engine.device());
+        NDArray row = manager.ones(new Shape(1, 1 << 21));
+        NDArray column = row.reshape(1 << 21, 1)) {
+      try (NDArray product = column.mul(row)) {
+        report.failure("memory: a product took %d bytes".formatted(4 * product.size()));
+      } catch (GraceException e) {
+        if (e.category() == Category.ENVIRONMENT && e.getMessage().contains("out of memory")) {
+          report.row("memory, refusals", 1, "line", "expected", 1);
+        } else {
+          report.failure("memory: %s: %s".formatted(e.category(), e.getMessage()));
+        }
+      } catch (EngineException e) {
+        report.failure("memory: no want of it is told: " + e.getMessage());
+      }
+      if (row.sum().getFloat() != 1 << 21) {
+        report.failure("memory: the sum after it is wrong");
+      }
+    }
+  }
+
+  private static Map<String, Map<String, float[]>> read(Path file) {
+    try {
+      Map<String, Map<String, float[]>> found =
+          new Gson()
+              .fromJson(
+                  Files.readString(file),
+                  new TypeToken<Map<String, Map<String, float[]>>>() {}.getType());
+      if (found == null || BOUNDS.stream().anyMatch(b -> found.get(b.label()) == null)) {
+        throw GraceException.data("%s lacks float32 or bfloat16", file);
+      }
+      return found;
+    } catch (IOException | JsonParseException e) {
+      throw GraceException.data("cannot read %s: %s", file, e);
+    }
   }
 
   private static boolean refuses(EngineHandle engine, OperatorCases.Case c) {

@@ -17,6 +17,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.function.Function;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -42,6 +43,36 @@ class EngineCheckTest {
         .containsExactly("name", "value", "unit", "comparedTo", "ratio");
     assertThat(json.toString())
         .contains("operator linear_bias bfloat16, gradient 2", "\"failures\":[]");
+  }
+
+  @Test
+  void aWantOfMemoryIsTold() {
+    CheckReport report = new CheckReport();
+    EngineCheck.checkMemory(engine(), report);
+    assertThat(report.good()).isTrue();
+    assertThat(report.json("x")).contains("memory, refusals");
+  }
+
+  @Test
+  void torchsResultsTakeTheCpusPlace() {
+    OperatorCases.Case twice = one(x -> x.get(0).mul(2));
+    Map<String, Map<String, float[]>> torch =
+        Map.of(
+            "float32",
+            Map.of(
+                "one",
+                new float[] {0, 1.2884354f, 9},
+                "one/0",
+                new float[] {2, 2, 2},
+                "other",
+                new float[3]),
+            "bfloat16",
+            Map.of("one", new float[3]));
+    CheckReport report = EngineCheck.check(engine(), List.of(twice), torch);
+    assertThat(report.failures()).isEqualTo(3);
+    assertThat(report.json("x"))
+        .contains("one float32[2] is 1.97", "one float32, gradient 0[1] is 1.9106")
+        .contains("torch's results have 1 of one; allowed: its value and 1 gradients");
   }
 
   @Test
