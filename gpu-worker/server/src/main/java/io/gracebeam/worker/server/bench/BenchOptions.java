@@ -1,17 +1,21 @@
 package io.gracebeam.worker.server.bench;
 
 import io.gracebeam.proto.error.GraceException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
 /** {@code --name value} pairs with defaults. */
 final class BenchOptions {
+  private static final String FILE = "--json";
+
   private final Map<String, String> values = new LinkedHashMap<>();
   private final String usage;
 
   /**
-   * Reads arguments.
+   * Reads arguments; the file of {@code --json} must have a folder before anything is measured.
    *
    * @param defaults every allowed name with its default
    * @throws GraceException user, for an unknown name or a missing value
@@ -23,6 +27,11 @@ final class BenchOptions {
       if (i + 1 == args.length || values.replace(args[i], args[i + 1]) == null) {
         throw GraceException.user("%s is unknown or lacks a value; usage: %s", args[i], this.usage);
       }
+    }
+    String file = values.getOrDefault(FILE, "");
+    if (!file.isEmpty() && !Files.isDirectory(Path.of(file).toAbsolutePath().getParent())) {
+      throw GraceException.user(
+          "%s is '%s'; allowed: a file in a folder that there is", FILE, file);
     }
   }
 

@@ -143,6 +143,11 @@ class EndingTest {
     assertThat(device.status()).isEqualTo(2);
     assertThat(device.errors())
         .containsExactly("grace bench: --device is 'gpu'; allowed: cpu, cuda:N");
+    Result folder = run(BenchMain.class, Map.of(), "loss", "--json", "/nonexistent/loss.json");
+    assertThat(folder.status()).isEqualTo(2);
+    assertThat(folder.errors())
+        .containsExactly(
+            "grace bench: --json is '/nonexistent/loss.json'; allowed: a file in a folder that there is");
     Result memory =
         run(BenchMain.class, Map.of(), "train", "--what", "checkpoints", "--device", "cuda:0");
     assertThat(memory.status()).isEqualTo(2);
