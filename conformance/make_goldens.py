@@ -1,15 +1,18 @@
-"""Writes the golden files of gpu-worker/methods from transformers and Pillow: a tiny random LLaVA checkpoint with its logits
-and greedy tokens, and digests of preprocessed images. Run with conformance/.venv/bin/python; needs no network."""
+"""Writes the golden files of gpu-worker/methods from transformers, torch and Pillow: a tiny random LLaVA checkpoint with its logits
+and greedy tokens, twenty steps of its training, and digests of preprocessed images. Run with conformance/.venv/bin/python; needs no network."""
 
 import hashlib
 import json
+import math
 import os
 import pathlib
 import sys
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch.nn.utils import parametrize
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.clip import CLIPImageProcessorPil
 
@@ -67,6 +70,135 @@ def forward_goldens(model):
                 "greedy": tokens.tolist(),
             })
     return cases
+
+
+QN, QP, GROUP, TEMPERATURE, BETA, BETA_DKD = 8, 7, 16, 2.0, 0.5, 4.0
+STEPS, RATE, SCALE_RATE, DECAY, CLIP, WARMUP = 20, 3e-4, 10.0, 0.05, 12.0, 2
+
+
+class FakeQuantised(torch.nn.Module):
+    """LSQ with log-scales: s clip(round(w / s)), where rounding passes the gradient unchanged."""
+
+    def __init__(self, weight):
+        super().__init__()
+        w = weight.detach().reshape(-1, GROUP)
+        ratios = torch.linspace(0.3, 1.2, 20, dtype=torch.float64)
+        scales = (ratios * w.double().abs().amax(1, keepdim=True) / QP).float().double()
+        errors = [((s * (w.double() / s).round().clamp(-QN, QP) - w) ** 2).sum(1) for s in scales.T.unsqueeze(2)]
+        best = torch.stack(errors).argmin(0)
+        theta = scales.gather(1, best[:, None]).log().float()
+        self.theta = torch.nn.Parameter(theta.to(weight.dtype))
+
+    def forward(self, weight):
+        s = self.theta.exp()
+        u = weight.reshape(-1, GROUP) / s
+        self.margin = (u.detach()[u.detach().abs() < QN + 0.5].abs() % 1 - 0.5).abs().min().item()
+        rounded = u + (u.round() - u).detach()
+        return (s * rounded.clamp(-QN, QP)).reshape(weight.shape)
+
+
+def canonical(name):
+    """The project's name of a parameter."""
+    name = name.replace(".parametrizations.weight.original", ".weight").removeprefix("model.")
+    theta = name.endswith(".parametrizations.weight.0.theta")
+    name = name.replace(".parametrizations.weight.0.theta", ".weight")
+    name = name.replace("language_model.", "language_model.model.").replace("lm_head", "language_model.lm_head")
+    if "vision_tower." in name and "vision_model." not in name:
+        name = name.replace("vision_tower.", "vision_tower.vision_model.")
+    return ("theta." if theta else "") + name
+
+
+def is_idle(name):
+    """Adds the same to all scores of a query: it has no gradient but rounding."""
+    return "vision_tower" in name and name.endswith("k_proj.bias")
+
+
+def centred(v):
+    u = v / v.norm(dim=1, keepdim=True)
+    k = u @ u.T
+    return k - k.mean(0, keepdim=True) - k.mean(1, keepdim=True) + k.mean()
+
+
+def gated_dkd(logits, teacher, targets):
+    """GRACE, arXiv 2601.22709, equations 1 to 12; the gate's entropy is at temperature 1."""
+    hot = F.one_hot(targets, logits.shape[1]).bool()
+    entropy = -(teacher.softmax(1) * teacher.log_softmax(1)).sum(1)
+    gate = torch.exp(-entropy / math.log(logits.shape[1]))
+    lp, lq = (z.div(TEMPERATURE).log_softmax(1) for z in (logits, teacher))
+    rest = lambda l: l.masked_fill(hot, -math.inf).logsumexp(1)
+    tckd = lq[hot].exp() * (lq[hot] - lp[hot]) + rest(lq).exp() * (rest(lq) - rest(lp))
+    q = (lq - rest(lq)[:, None]).exp().masked_fill(hot, 0)
+    nckd = (q * ((lq - rest(lq)[:, None]) - (lp - rest(lp)[:, None]))).sum(1)
+    return (gate * TEMPERATURE ** 2 * (tckd + BETA_DKD * nckd)).sum() / gate.sum()
+
+
+def training_goldens(model, cases, seed=11585):
+    """Full GRACE steps in double precision, all parameters trained; the batch is the cases of the forward pass. The seed is one with
+    which float32 decides nothing: no weight comes near to the middle between two codes (margin, in codes), and none has so small a
+    gradient beside its tensor's others (weakest, over their root mean square) that rounding would turn AdamW's first step around."""
+    generator = torch.Generator().manual_seed(seed)
+    examples = []
+    for case in cases:
+        first = max(i for i, token in enumerate(case["ids"]) if token == 5) + 1
+        rows = list(range(first, len(case["ids"]) - 1))
+        examples.append({
+            "rows": rows, "teacher": torch.randn(len(rows), 64, generator=generator).mul(2),
+            "gram": centred(torch.randn(4, 6, generator=generator).double()).float()})
+    for layer in model.model.language_model.layers:
+        for linear in (*(getattr(layer.self_attn, f"{n}_proj") for n in "qkvo"),
+                       *(getattr(layer.mlp, f"{n}_proj") for n in ("gate", "up", "down"))):
+            parametrize.register_parametrization(linear, "weight", FakeQuantised(linear.weight))
+    model.double()
+    named = {canonical(name): value for name, value in model.named_parameters()}
+    start = {name: value.detach().clone() for name, value in named.items()}
+    thetas = [v for n, v in named.items() if n.startswith("theta.")]
+    weights = [(v.dim() > 1, v) for n, v in named.items() if not n.startswith("theta.")]
+    optimizer = torch.optim.AdamW([
+        {"params": [v for matrix, v in weights if matrix], "weight_decay": DECAY, "factor": 1.0},
+        {"params": [v for matrix, v in weights if not matrix], "weight_decay": 0.0, "factor": 1.0},
+        {"params": thetas, "weight_decay": 0.0, "factor": SCALE_RATE}], betas=(0.9, 0.95), eps=1e-8)
+    curve = []
+    margin = weakest = 1.0
+    for step in range(STEPS):
+        x = (step - WARMUP) / (STEPS - WARMUP)
+        rate = RATE * ((step + 1) / WARMUP if step < WARMUP else 0.5 * (1 + math.cos(math.pi * x)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        optimizer.zero_grad()
+        logits, targets, relations = [], [], []
+        for case, e in zip(cases, examples):
+            ids = torch.tensor([case["ids"]])
+            pixels = torch.tensor(case["pixels"], dtype=torch.float64).reshape(1, 3, 28, 28)
+            out = model(input_ids=ids, pixel_values=pixels, output_hidden_states=True)
+            logits.append(out.logits[0, e["rows"]])
+            targets.append(ids[0, [i + 1 for i in e["rows"]]])
+            a, b = e["gram"].double(), centred(out.hidden_states[-2][0, ids[0] == 5])
+            relations.append(1 - (a * b).sum() / a.norm() / b.norm())
+        logits, targets = torch.cat(logits), torch.cat(targets)
+        ce = F.cross_entropy(logits, targets)
+        gdkd = gated_dkd(logits, torch.cat([e["teacher"] for e in examples]).double(), targets)
+        rcka = sum(relations) / len(relations)
+        (ce + BETA * gdkd + rcka).backward()
+        norm = torch.nn.utils.clip_grad_norm_([v for v in named.values() if v.grad is not None], CLIP).item()
+        curve.append({"ce": ce.item(), "gdkd": gdkd.item(), "rcka": rcka.item(), "norm": norm})
+        optimizer.step()
+        if step == 0:
+            for name, value in named.items():
+                if value.grad is not None and not is_idle(name):
+                    sizes = value.grad[value.grad != 0].abs()
+                    weakest = min(weakest, (sizes.min() / sizes.square().mean().sqrt()).item())
+        margin = min([margin] + [m.margin for m in model.modules() if isinstance(m, FakeQuantised)])
+    tensors = {}
+    for name, value in sorted(named.items()):
+        flat = value.detach().flatten()
+        at = sorted({int(i) for i in np.linspace(0, flat.numel() - 1, 9)})
+        if value.grad is not None:
+            tensors[name] = {
+                "moved": (value.detach() - start[name]).norm().item(), "at": at, "values": [flat[i].item() for i in at]}
+    return {
+        "margin": margin, "weakest": weakest, "curve": curve, "tensors": tensors,
+        "examples": [{"rows": e["rows"], "teacher": e["teacher"].flatten().tolist(), "gram": e["gram"].flatten().tolist()}
+                     for e in examples]}
 
 
 def synthetic():
@@ -127,7 +259,9 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     model = tiny_model()
     model.save_pretrained(OUT / "tiny-llava")
-    (OUT / "forward.json").write_text(json.dumps(forward_goldens(model)))
+    cases = forward_goldens(model)
+    (OUT / "forward.json").write_text(json.dumps(cases))
+    (OUT / "training.json").write_text(json.dumps(training_goldens(model, cases)))
     (OUT / "images.json").write_text(json.dumps(image_goldens(), indent=0))
     photos = photo_goldens()
     if photos:

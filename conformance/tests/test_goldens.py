@@ -34,3 +34,17 @@ def test_photo_goldens():
         import pytest
         pytest.skip("the photos are not there; GRACE_PHOTOS names their folder")
     assert made == pathlib.Path(GOLDENS / "photos.sha256").read_text().splitlines()
+
+
+def test_training_goldens():
+    cases = json.loads((GOLDENS / "forward.json").read_text())
+    made = make_goldens.training_goldens(make_goldens.tiny_model(), cases)
+    kept = json.loads((GOLDENS / "training.json").read_text())
+    assert made["examples"] == kept["examples"] and kept["margin"] > 5e-6 and kept["weakest"] > 5e-5
+    for now, then in zip(made["curve"], kept["curve"], strict=True):
+        for key in then:
+            np.testing.assert_allclose(now[key], then[key], rtol=1e-6)
+    assert made["tensors"].keys() == kept["tensors"].keys()
+    for name, then in kept["tensors"].items():
+        if not make_goldens.is_idle(name):
+            np.testing.assert_allclose(made["tensors"][name]["values"], then["values"], rtol=1e-6, atol=1e-9)

@@ -37,7 +37,7 @@ class PlainTrainerTest {
   /**
    * Adds the same to all scores of a query: no gradient but rounding, of which AdamW makes steps.
    */
-  private static final String IDLE = ".*vision_tower\\..*k_proj\\.bias";
+  static final String IDLE = ".*vision_tower\\..*k_proj\\.bias";
 
   private static final class Run implements AutoCloseable {
     final TinyStudent own;
