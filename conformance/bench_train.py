@@ -123,7 +123,7 @@ def grace_loss(logits, visual, targets, teacher, gram):
     y = targets.flatten()
     ce = F.cross_entropy(z, y)
     p = t.softmax(-1)
-    gate = 1 - -(p * p.log()).sum(-1) / math.log(t.shape[-1])
+    gate = torch.exp((p * p.log()).sum(-1) / math.log(t.shape[-1]))
     mask = F.one_hot(y, t.shape[-1]).bool()
     zt, tt = z / TEMPERATURE, t / TEMPERATURE
     ps, pt = zt.softmax(-1)[mask], tt.softmax(-1)[mask]

@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define GK_VERSION 3
+#define GK_VERSION 4
 
 #define GK_ESIZE (-1)  /* a size that does not fit the others, or is out of range */
 #define GK_EALIGN (-2) /* a pointer that is null or not aligned to 64 bytes */

@@ -24,7 +24,7 @@ import java.util.Locale;
  */
 final class NativeLibrary {
   /** GK_VERSION of the header that this class was written for. */
-  static final int VERSION = 3;
+  static final int VERSION = 4;
 
   /** Names of the instruction sets, GK_SCALAR first. */
   private static final String[] ISA = {"plain C", "AVX2", "AVX-512 VNNI", "AMX"};
