@@ -66,6 +66,19 @@ public final class SignalReader {
    * @throws GraceException data, if no unit covers it or its entry is damaged
    */
   public Signals get(long index) {
+    return read(index, true);
+  }
+
+  /**
+   * The same without ids, logits and Gram matrix, which are large: what a batch is weighed by.
+   *
+   * @throws GraceException as {@link #get}
+   */
+  public Signals scalars(long index) {
+    return read(index, false);
+  }
+
+  private Signals read(long index, boolean all) {
     if (!contains(index)) {
       throw GraceException.data("teacher signals lack example %d of the dataset", index);
     }
@@ -88,10 +101,11 @@ public final class SignalReader {
       b.get(text);
       return Signals.bad(new String(text, StandardCharsets.UTF_8));
     }
-    return decode(h, b, length, u.file(), index);
+    return decode(h, b, length, all, u.file(), index);
   }
 
-  private static Signals decode(SignalHeader h, ByteBuffer b, int t, String file, long index) {
+  private static Signals decode(
+      SignalHeader h, ByteBuffer b, int t, boolean all, String file, long index) {
     int[] targets = new int[t];
     for (int i = 0; i < t; i++) {
       targets[i] = id(b.getInt(), h, file, index);
@@ -100,6 +114,9 @@ public final class SignalReader {
     float[] lse = floats(b, t);
     float[] entropy = floats(b, t);
     float[] lseT = floats(b, t);
+    if (!all) {
+      return new Signals(null, targets, targetLogProb, lse, entropy, lseT, null, null, null);
+    }
     int[] ids = null;
     int width = h.vocab();
     if (h.form() == SignalHeader.Form.TOP_K) {

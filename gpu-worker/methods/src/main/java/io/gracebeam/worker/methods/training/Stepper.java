@@ -19,6 +19,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
+import java.util.function.IntFunction;
+import java.util.stream.IntStream;
 
 /**
  * One optimiser step. The loss kernels give gradients by logits and visual states in closed form;
@@ -104,7 +106,7 @@ final class Stepper {
   Losses.Total accumulate(int[] batch, Limits limits, Weights weights) {
     List<Integer> good = new ArrayList<>();
     for (int i : batch) {
-      if (maker.usable(i) && (signals == null || signals.get(i).error() == null)) {
+      if (maker.usable(i) && (signals == null || signals.scalars(i).error() == null)) {
         good.add(i);
       }
     }
@@ -113,24 +115,39 @@ final class Stepper {
           "%s: no usable example among %s: %s",
           weights.where(), names(batch), maker.bad().getOrDefault(batch[0], "no teacher signals"));
     }
-    List<Example> examples = new ArrayList<>();
-    for (int i : good) {
-      examples.add(maker.example(i, signals == null ? null : teacherOf(i, maker.item(i))));
-    }
-    return accumulate(examples, limits, weights);
+    // All that the teacher says is in memory for one micro-batch at a time.
+    good.sort(Comparator.comparingInt(i -> maker.item(i).ids().length));
+    List<Example> weighed =
+        good.stream()
+            .map(i -> maker.example(i, signals == null ? null : signals.scalars(i)))
+            .toList();
+    return accumulate(
+        good.size(),
+        losses.norms(weighed),
+        at -> {
+          int i = good.get(at);
+          return maker.example(i, signals == null ? null : teacherOf(i, maker.item(i)));
+        },
+        limits,
+        weights);
   }
 
   /** The same for examples at hand. */
   Losses.Total accumulate(List<Example> batch, Limits limits, Weights weights) {
     List<Example> sorted = new ArrayList<>(batch);
     sorted.sort(Comparator.comparingInt(e -> e.item().ids().length));
-    Losses.Norms norms = losses.norms(sorted);
+    return accumulate(sorted.size(), losses.norms(sorted), sorted::get, limits, weights);
+  }
+
+  private Losses.Total accumulate(
+      int count, Losses.Norms norms, IntFunction<Example> example, Limits limits, Weights weights) {
     Losses.Total total = new Losses.Total();
-    int micro = limits.examples() < 1 ? sorted.size() : limits.examples();
+    int micro = limits.examples() < 1 ? count : limits.examples();
     try (GradientCollector collector = engine.engine().newGradientCollector()) {
       model.head().open(collector);
-      for (int at = 0; at < sorted.size(); at += micro) {
-        List<Example> part = sorted.subList(at, Math.min(sorted.size(), at + micro));
+      for (int at = 0; at < count; at += micro) {
+        List<Example> part =
+            IntStream.range(at, Math.min(count, at + micro)).mapToObj(example).toList();
         micro(collector, part, norms, limits, weights, total);
       }
     }
@@ -218,7 +235,7 @@ final class Stepper {
           item.id());
     }
     if (losses.relates()
-        && (s.gram() == null || s.gram().length != sq(model.config().imageTokens()))) {
+        && (s.gram() == null || s.gram().length != squared(model.config().imageTokens()))) {
       throw GraceException.user(
           "RCKA needs Gram matrices of the student's %d visual tokens; the teacher signals have %s",
           model.config().imageTokens(),
@@ -227,8 +244,8 @@ final class Stepper {
     return s;
   }
 
-  private static int sq(int n) {
-    return n * n;
+  private static long squared(int n) {
+    return (long) n * n;
   }
 
   private static void finite(float[] values, Weights weights, List<Item> items) {
