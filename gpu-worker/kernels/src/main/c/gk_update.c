@@ -141,52 +141,71 @@ typedef struct {
   float *out;
 } gk_update;
 
-/* AdamW of at most sixteen weights; the new ones are the result. */
-GK_ALWAYS gk_floats gk_move(const gk_update *u, int64_t at, int64_t n, gk_floats g) {
-  const gk_adamw *s = u->step;
-  g = g * s->scale;
-  const gk_floats m = gk_load_some(u->m + at, n) * s->b1 + g * s->rest1;
-  const gk_floats v = gk_load_some(u->v + at, n) * s->b2 + g * g * s->rest2;
+/* AdamW of sixteen weights, whose moments become the new ones. */
+GK_ALWAYS gk_floats gk_move(gk_adamw s, gk_floats p, gk_floats g, gk_floats *m, gk_floats *v) {
+  g = g * s.scale;
+  *m = *m * s.b1 + g * s.rest1;
+  *v = *v * s.b2 + g * g * s.rest2;
   float roots[GK_LANES];
-  gk_store(roots, v);
+  gk_store(roots, *v);
   for (int l = 0; l < GK_LANES; l++) {
     roots[l] = sqrtf(roots[l]);
   }
-  const gk_floats moved = m * s->rate / (gk_load(roots) * s->root + s->eps);
-  const gk_floats p = gk_load_some(u->p + at, n) * s->keep - moved;
-  gk_store_some(u->m + at, m, n);
-  gk_store_some(u->v + at, v, n);
-  gk_store_some(u->p + at, p, n);
-  return p;
+  return p * s.keep - *m * s.rate / (gk_load(roots) * s.root + s.eps);
 }
 
 GK_ALWAYS void gk_plain_part(void *context, int32_t part, int32_t parts) {
   const gk_update *u = context;
+  const gk_adamw step = *u->step;
+  float *p = u->p;
+  float *m = u->m;
+  float *v = u->v;
   const int64_t steps = (u->n + GK_LANES - 1) / GK_LANES;
   const int64_t end = gk_first(steps, part + 1, parts);
   for (int64_t i = gk_first(steps, part, parts); i < end; i++) {
     const int64_t at = i * GK_LANES;
-    (void)gk_move(u, at, u->n - at, gk_load_some(u->g + at, u->n - at));
+    const int64_t n = u->n - at;
+    gk_floats first = gk_load_some(m + at, n);
+    gk_floats second = gk_load_some(v + at, n);
+    gk_store_some(p + at, gk_move(step, gk_load_some(p + at, n), gk_load_some(u->g + at, n), &first, &second), n);
+    gk_store_some(m + at, first, n);
+    gk_store_some(v + at, second, n);
   }
 }
 GK_VERSIONS(gk_plain_part)
 
+/* Mask, step and new value of up to sixteen weights of a group from `at` on. */
+GK_ALWAYS void gk_quantised_weights(const gk_update *u, gk_quantiser q, gk_adamw step, int64_t at, int64_t n, float before, float after) {
+  gk_floats code;
+  gk_floats ratio;
+  gk_floats p = gk_load_some(u->p + at, n);
+  gk_floats m = gk_load_some(u->m + at, n);
+  gk_floats v = gk_load_some(u->v + at, n);
+  const gk_floats g = gk_load_some(u->g + at, n);
+  const gk_ints in = gk_mask(&q, p, before, &code, &ratio);
+  p = gk_move(step, p, (gk_floats)(in & (gk_ints)g), &m, &v);
+  gk_store_some(u->p + at, p, n);
+  gk_store_some(u->m + at, m, n);
+  gk_store_some(u->v + at, v, n);
+  gk_store_some(u->out + at, gk_codes(&q, p, after) * after, n);
+}
+
 GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
-  const gk_update *u = context;
-  const gk_grouping *shape = u->q.shape;
-  const int64_t end = gk_first(shape->rows, part + 1, parts);
-  for (int64_t row = gk_first(shape->rows, part, parts); row < end; row++) {
-    for (int64_t k = 0; k < u->q.groups; k++) {
-      const float before = gk_scale_of(&u->q, u->before, row, k);
-      const float after = gk_scale_of(&u->q, u->after, row, k);
-      for (int64_t i = 0; i < shape->group; i += GK_LANES) {
-        const int64_t at = row * shape->cols + k * shape->group + i;
-        const int64_t n = shape->group - i;
-        gk_floats code;
-        gk_floats ratio;
-        const gk_ints in = gk_mask(&u->q, gk_load_some(u->p + at, n), before, &code, &ratio);
-        const gk_floats p = gk_move(u, at, n, (gk_floats)(in & (gk_ints)gk_load_some(u->g + at, n)));
-        gk_store_some(u->out + at, gk_codes(&u->q, p, after) * after, n);
+  const gk_update u = *(const gk_update *)context;
+  const gk_adamw step = *u.step;
+  const gk_grouping shape = *u.q.shape;
+  const int64_t whole = shape.group / GK_LANES * GK_LANES;
+  const int64_t end = gk_first(shape.rows, part + 1, parts);
+  for (int64_t row = gk_first(shape.rows, part, parts); row < end; row++) {
+    for (int64_t k = 0; k < u.q.groups; k++) {
+      const float before = gk_scale_of(&u.q, u.before, row, k);
+      const float after = gk_scale_of(&u.q, u.after, row, k);
+      const int64_t at = row * shape.cols + k * shape.group;
+      for (int64_t i = 0; i < whole; i += GK_LANES) {
+        gk_quantised_weights(&u, u.q, step, at + i, GK_LANES, before, after);
+      }
+      if (whole < shape.group) {
+        gk_quantised_weights(&u, u.q, step, at + whole, shape.group - whole, before, after);
       }
     }
   }
