@@ -259,7 +259,8 @@ GK_ALWAYS int gk_listed_row(const gk_loss_row *r, uint8_t *space, double *losses
   double *p = (double *)space; /* tempered masses, then gradients */
   double *plain = p + k;       /* masses at temperature 1 */
   float *listed = (float *)(plain + k);
-  if (!gk_finite(r->z, r->n) || !gk_finite(t, k) || !isfinite(known[0]) || !isfinite(known[1]) || !isfinite(known[2]) || !isfinite(r->job->weights[r->row])) {
+  if (!gk_finite(r->z, r->n) || !gk_finite(t, k) || !isfinite(known[0]) || !isfinite(known[1]) || !isfinite(known[2]) ||
+      !isfinite(r->job->weights[r->row])) {
     return 0;
   }
   for (int32_t j = 0; j < k; j++) {

@@ -175,19 +175,19 @@ GK_ALWAYS void gk_plain_part(void *context, int32_t part, int32_t parts) {
 GK_VERSIONS(gk_plain_part)
 
 /* Mask, step and new value of up to sixteen weights of a group from `at` on. */
-GK_ALWAYS void gk_quantised_weights(const gk_update *u, gk_quantiser q, gk_adamw step, int64_t at, int64_t n, float before, float after) {
+GK_ALWAYS void gk_quantised_weights(const gk_update *u, gk_adamw step, int64_t at, int64_t n, float before, float after) {
   gk_floats code;
   gk_floats ratio;
   gk_floats p = gk_load_some(u->p + at, n);
   gk_floats m = gk_load_some(u->m + at, n);
   gk_floats v = gk_load_some(u->v + at, n);
   const gk_floats g = gk_load_some(u->g + at, n);
-  const gk_ints in = gk_mask(&q, p, before, &code, &ratio);
+  const gk_ints in = gk_mask(&u->q, p, before, &code, &ratio);
   p = gk_move(step, p, (gk_floats)(in & (gk_ints)g), &m, &v);
   gk_store_some(u->p + at, p, n);
   gk_store_some(u->m + at, m, n);
   gk_store_some(u->v + at, v, n);
-  gk_store_some(u->out + at, gk_codes(&q, p, after) * after, n);
+  gk_store_some(u->out + at, gk_codes(&u->q, p, after) * after, n);
 }
 
 GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
@@ -202,10 +202,10 @@ GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
       const float after = gk_scale_of(&u.q, u.after, row, k);
       const int64_t at = row * shape.cols + k * shape.group;
       for (int64_t i = 0; i < whole; i += GK_LANES) {
-        gk_quantised_weights(&u, u.q, step, at + i, GK_LANES, before, after);
+        gk_quantised_weights(&u, step, at + i, GK_LANES, before, after);
       }
       if (whole < shape.group) {
-        gk_quantised_weights(&u, u.q, step, at + whole, shape.group - whole, before, after);
+        gk_quantised_weights(&u, step, at + whole, shape.group - whole, before, after);
       }
     }
   }

@@ -32,7 +32,6 @@ public final class Engines {
   private static final String NATIVE_VERSION = "2.7.1";
   private static final Pattern DEVICE = Pattern.compile("cpu|cuda:([0-9]{1,2})");
   private static final Set<String> COMPUTES = Set.of("", "auto", "float32", "bfloat16");
-  private static final int MAX_THREADS = 1024;
 
   private static int openedThreads;
   private static String opened;
@@ -64,10 +63,10 @@ public final class Engines {
     if (!matcher.matches()) {
       throw GraceException.user("engine.device is '%s'; allowed: cpu, cuda:N", deviceName);
     }
-    if (settings.getThreads() < 0 || settings.getThreads() > MAX_THREADS) {
+    if (settings.getThreads() < 0 || settings.getThreads() > LibTorchEngine.MOST_THREADS) {
       throw GraceException.user(
           "engine.threads is %s; allowed: 0 (all cores) to %d",
-          Integer.toUnsignedString(settings.getThreads()), MAX_THREADS);
+          Integer.toUnsignedString(settings.getThreads()), LibTorchEngine.MOST_THREADS);
     }
     int threads =
         settings.getThreads() == 0

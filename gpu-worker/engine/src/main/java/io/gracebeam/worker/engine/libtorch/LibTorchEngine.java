@@ -30,8 +30,10 @@ public final class LibTorchEngine extends Engine {
   /** System property: whether operators must be deterministic; true by default. */
   public static final String DETERMINISTIC = "grace.libtorch.deterministic";
 
+  /** Most threads inside an operator that can be asked for. */
+  public static final int MOST_THREADS = 1024;
+
   static final int RANK = 3;
-  private static final int MOST_THREADS = 1024;
   private static final String CUDA = "libtorch_cuda.so";
 
   private final String version;
