@@ -35,13 +35,21 @@ import org.junit.jupiter.api.io.TempDir;
 class StagesTest {
   @TempDir Path temp;
 
+  /** A failed pipeline returns while the runner's threads still write into the folder. */
   @AfterEach
-  void noChannelIsLeft() throws InterruptedException {
+  void nothingIsLeft() throws InterruptedException {
     long end = System.nanoTime() + Duration.ofSeconds(10).toNanos();
-    while (Workers.liveChannels() > 0 && System.nanoTime() < end) {
+    while ((Workers.liveChannels() > 0 || runnersThreads() > 0) && System.nanoTime() < end) {
       Thread.sleep(10);
     }
     assertThat(Workers.liveChannels()).isZero();
+    assertThat(runnersThreads()).isZero();
+  }
+
+  private static long runnersThreads() {
+    return Thread.getAllStackTraces().keySet().stream()
+        .filter(thread -> thread.getName().equals("direct-runner-worker"))
+        .count();
   }
 
   @Test
