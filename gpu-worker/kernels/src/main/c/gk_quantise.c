@@ -1,4 +1,6 @@
-/* Scale search, codes and packing. */
+/* Scales, codes and packing. */
+#include <stdatomic.h>
+
 #include "gk_train.h"
 
 #define GK_RATIOS 20
@@ -90,6 +92,92 @@ int32_t gk_search_scales(gk_pool *pool, int32_t isa, const float *w, int64_t gro
   gk_search s = {w, groups, group, bits, ratios, least, most, scales};
   gk_run(groups * group < 1 << 10 ? NULL : pool, gk_search_part_versions[isa], &s);
   return 0;
+}
+
+/* ---- scales of log-scales ---- */
+
+typedef struct {
+  const float *theta;
+  int64_t n;
+  float least;
+  float most;
+  float *scales;
+  atomic_int bad;
+} gk_exponentials;
+
+/* e^x within some units in the last place for |x| of at most 700: range reduction by ln 2 in two parts and a Taylor polynomial. */
+GK_ALWAYS double gk_exp_wide(double x) {
+  const double shifted = x * 1.4426950408889634 + 0x1.8p52;
+  const double k = shifted - 0x1.8p52;
+  const double r = (x - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
+  double p = 1.0 / 479001600;
+  p = p * r + 1.0 / 39916800;
+  p = p * r + 1.0 / 3628800;
+  p = p * r + 1.0 / 362880;
+  p = p * r + 1.0 / 40320;
+  p = p * r + 1.0 / 5040;
+  p = p * r + 1.0 / 720;
+  p = p * r + 1.0 / 120;
+  p = p * r + 1.0 / 24;
+  p = p * r + 1.0 / 6;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  uint64_t power;
+  uint64_t bits;
+  memcpy(&power, &shifted, sizeof power);
+  memcpy(&bits, &p, sizeof bits);
+  bits += power << 52; /* the low bits of the shifted number are k */
+  memcpy(&p, &bits, sizeof p);
+  return p;
+}
+
+GK_ALWAYS void gk_exponentials_part(void *context, int32_t part, int32_t parts) {
+  gk_exponentials *e = context;
+  const int64_t steps = (e->n + GK_LANES - 1) / GK_LANES;
+  const int64_t end = gk_first(steps, part + 1, parts);
+  const float least = e->least;
+  const float most = e->most;
+  float poison[GK_LANES] = {0}; /* a number that is not finite times 0 is NaN */
+  for (int64_t i = gk_first(steps, part, parts); i < end; i++) {
+    const int64_t n = e->n - i * GK_LANES;
+    const gk_floats theta = gk_load_some(e->theta + i * GK_LANES, n);
+    float x[GK_LANES];
+    float out[GK_LANES];
+    gk_store(x, theta * 0.0f);
+    for (int l = 0; l < GK_LANES; l++) {
+      poison[l] += x[l];
+    }
+    gk_store(x, gk_max(gk_min(theta, 700.0f), -700.0f));
+    for (int l = 0; l < GK_LANES; l++) {
+      out[l] = (float)gk_exp_wide(x[l]);
+    }
+    gk_store_some(e->scales + i * GK_LANES, gk_min(gk_max(gk_load(out), least), most), n);
+  }
+  for (int l = 0; l < GK_LANES; l++) {
+    if (poison[l] != 0.0f) {
+      e->bad = 1;
+    }
+  }
+}
+GK_VERSIONS(gk_exponentials_part)
+
+int32_t gk_scales(gk_pool *pool, int32_t isa, const float *theta, int64_t n, float least, float most, float *scales) {
+  if (n < 0 || n > INT32_MAX || !(least > 0) || !(most >= least)) {
+    return GK_ESIZE;
+  }
+  if (!gk_isa_fits(isa)) {
+    return GK_EISA;
+  }
+  if (n == 0) {
+    return 0;
+  }
+  if (theta == NULL || scales == NULL) {
+    return GK_EALIGN;
+  }
+  gk_exponentials e = {.theta = theta, .n = n, .least = least, .most = most, .scales = scales};
+  gk_run(n < 1 << 11 ? NULL : pool, gk_exponentials_part_versions[isa], &e);
+  return e.bad ? GK_EVALUE : 0;
 }
 
 /* ---- rounding ---- */

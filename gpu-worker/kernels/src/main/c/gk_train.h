@@ -39,6 +39,14 @@ GK_ALWAYS gk_floats gk_max(gk_floats v, float bound) {
   return (gk_floats)((more & (gk_ints)v) | (~more & (gk_ints)gk_all(bound)));
 }
 
+/* v, or the bound that it is beyond; the upper one if v is NaN. */
+GK_ALWAYS gk_floats gk_clip(gk_floats v, gk_floats low, gk_floats high) {
+  const gk_ints less = v < high;
+  v = (gk_floats)((less & (gk_ints)v) | (~less & (gk_ints)high));
+  const gk_ints more = v > low;
+  return (gk_floats)((more & (gk_ints)v) | (~more & (gk_ints)low));
+}
+
 /* The nearest integers, ties to even, of numbers below 2^22 in magnitude: the sum with 1.5 * 2^23 has no place for a fraction. */
 GK_ALWAYS gk_floats gk_nearest(gk_floats v) { return (v + 12582912.0f) - 12582912.0f; }
 
@@ -56,6 +64,11 @@ GK_ALWAYS void gk_store_some(float *p, gk_floats v, int64_t n) {
   memcpy(p, &v, (n >= GK_LANES ? GK_LANES : (size_t)n) * sizeof(float));
 }
 
+GK_ALWAYS void gk_store_some_bf16(uint16_t *p, gk_floats v, int64_t n) {
+  const gk_halves halves = gk_to_bf16(v);
+  memcpy(p, &halves, (n >= GK_LANES ? GK_LANES : (size_t)n) * sizeof(uint16_t));
+}
+
 /* Sum of n lanes, a power of two: halves onto each other. */
 GK_ALWAYS double gk_fold(double *lanes, int n) {
   for (int width = n / 2; width > 0; width /= 2) {
@@ -66,18 +79,30 @@ GK_ALWAYS double gk_fold(double *lanes, int n) {
   return lanes[0];
 }
 
+/* gk_fold of GK_LANES lanes, in registers. */
+GK_ALWAYS double gk_fold_lanes(const double *lanes) {
+  gk_doubles a;
+  gk_doubles b;
+  memcpy(&a, lanes, sizeof a);
+  memcpy(&b, lanes + GK_LANES / 2, sizeof b);
+  a += b;
+  a += __builtin_shufflevector(a, a, 4, 5, 6, 7, 0, 1, 2, 3);
+  a += __builtin_shufflevector(a, a, 2, 3, 0, 1, 0, 1, 2, 3);
+  return a[0] + a[1];
+}
+
 /* ---- quantiser ---- */
 
 typedef struct {
   const gk_grouping *shape;
   int64_t groups; /* of a row */
-  float low;
-  float high;
+  gk_floats low;  /* least code, in all lanes: the compiler does not see that they stay the same */
+  gk_floats high;
 } gk_quantiser;
 
 static inline gk_quantiser gk_quantiser_of(const gk_grouping *g) {
   const float high = (float)((1 << (g->bits - 1)) - 1);
-  return (gk_quantiser){.shape = g, .groups = g->cols / g->group, .low = -high - 1.0f, .high = high};
+  return (gk_quantiser){.shape = g, .groups = g->cols / g->group, .low = gk_all(-high - 1.0f), .high = gk_all(high)};
 }
 
 static inline int32_t gk_check_grouping(int32_t isa, const gk_grouping *g) {
@@ -100,7 +125,7 @@ GK_ALWAYS float gk_scale_of(const gk_quantiser *q, const float *scales, int64_t 
 
 /* Codes as floats. Clipping to integers first is the same as rounding first. */
 GK_ALWAYS gk_floats gk_codes(const gk_quantiser *q, gk_floats w, float scale) {
-  return gk_nearest(gk_max(gk_min(w / scale, q->high), q->low));
+  return gk_nearest(gk_clip(w / scale, q->low, q->high));
 }
 
 #endif

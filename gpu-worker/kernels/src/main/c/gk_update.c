@@ -10,26 +10,29 @@ typedef struct {
   const float *d;
   float *dw;
   double *d_scale;
+  float *d_theta;
   double *squares;
 } gk_gradient;
 
 /* Where the straight-through estimator lets the gradient pass; *code becomes the clipped code and *ratio w / s. */
 GK_ALWAYS gk_ints gk_mask(const gk_quantiser *q, gk_floats w, float scale, gk_floats *code, gk_floats *ratio) {
   *ratio = w / scale;
-  const gk_floats rounded = gk_nearest(gk_max(gk_min(*ratio, q->high + 1.0f), q->low - 1.0f));
-  *code = gk_max(gk_min(rounded, q->high), q->low);
+  const gk_floats rounded = gk_nearest(gk_clip(*ratio, q->low - 1.0f, q->high + 1.0f));
+  *code = gk_clip(rounded, q->low, q->high);
   return rounded == *code;
 }
 
-/* One group; adds the squares to lanes and returns the gradient of the scale. Products are exact in double precision. */
-GK_ALWAYS double gk_group_gradient(const gk_gradient *g, int64_t at, float scale, double *squares) {
-  const int64_t n = g->q.shape->group;
+/*
+ * One group; adds the squares to lanes, and to poison 0 times each number, which is NaN for one that is not finite. Returns the gradient
+ * of the scale. Products are exact in double precision.
+ */
+GK_ALWAYS double gk_group_gradient(const gk_gradient *g, int64_t at, int64_t group, float scale, double *squares, float *poison) {
   double lanes[GK_LANES] = {0};
-  for (int64_t i = 0; i < n; i += GK_LANES) {
+  for (int64_t i = 0; i < group; i += GK_LANES) {
     gk_floats code;
     gk_floats ratio;
-    const gk_floats d = gk_load_some(g->d + at + i, n - i);
-    const gk_ints in = gk_mask(&g->q, gk_load_some(g->w + at + i, n - i), scale, &code, &ratio);
+    const gk_floats d = gk_load_some(g->d + at + i, group - i);
+    const gk_ints in = gk_mask(&g->q, gk_load_some(g->w + at + i, group - i), scale, &code, &ratio);
     const gk_floats passed = (gk_floats)(in & (gk_ints)d);
     const gk_floats slope = (gk_floats)((in & (gk_ints)(code - ratio)) | (~in & (gk_ints)code));
     float ds[GK_LANES];
@@ -40,43 +43,56 @@ GK_ALWAYS double gk_group_gradient(const gk_gradient *g, int64_t at, float scale
     gk_store(slopes, slope);
     for (int l = 0; l < GK_LANES; l++) {
       lanes[l] += (double)ds[l] * (double)slopes[l];
-      /* d * 0 is NaN for a gradient that is not finite, whether it passes or not. */
-      squares[l] += (double)ps[l] * (double)ps[l] + (double)(ds[l] * 0.0f);
+      squares[l] += (double)ps[l] * (double)ps[l];
+      poison[l] += ds[l] * 0.0f;
     }
     if (g->dw != NULL) {
-      gk_store_some(g->dw + at + i, passed, n - i);
+      gk_store_some(g->dw + at + i, passed, group - i);
     }
   }
-  return gk_fold(lanes, GK_LANES);
+  return gk_fold_lanes(lanes);
 }
 
 GK_ALWAYS void gk_gradient_part(void *context, int32_t part, int32_t parts) {
-  const gk_gradient *g = context;
-  const gk_grouping *shape = g->q.shape;
-  const int64_t end = gk_first(shape->rows, part + 1, parts);
-  for (int64_t row = gk_first(shape->rows, part, parts); row < end; row++) {
+  const gk_gradient g = *(const gk_gradient *)context;
+  const gk_grouping shape = *g.q.shape;
+  const int64_t end = gk_first(shape.rows, part + 1, parts);
+  for (int64_t row = gk_first(shape.rows, part, parts); row < end; row++) {
     double squares[GK_LANES] = {0};
-    for (int64_t k = 0; k < g->q.groups; k++) {
-      const float scale = gk_scale_of(&g->q, g->scales, row, k);
-      g->d_scale[row * g->q.groups + k] = gk_group_gradient(g, row * shape->cols + k * shape->group, scale, squares);
+    float poison[GK_LANES] = {0};
+    for (int64_t k = 0; k < g.q.groups; k++) {
+      const float scale = gk_scale_of(&g.q, g.scales, row, k);
+      const double d = gk_group_gradient(&g, row * shape.cols + k * shape.group, shape.group, scale, squares, poison);
+      if (g.d_scale != NULL) {
+        g.d_scale[row * g.q.groups + k] = d;
+      }
+      if (g.d_theta != NULL) {
+        g.d_theta[row * g.q.groups + k] = (float)((double)scale * d);
+      }
     }
-    if (g->squares != NULL) {
-      g->squares[row] = gk_fold(squares, GK_LANES);
+    if (g.squares != NULL) {
+      for (int l = 0; l < GK_LANES; l++) {
+        squares[l] += poison[l];
+      }
+      g.squares[row] = gk_fold_lanes(squares);
     }
   }
 }
 GK_VERSIONS(gk_gradient_part)
 
 int32_t gk_quantiser_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
-                              float *dw, double *d_scale, double *squares) {
+                              float *dw, double *d_scale, float *d_theta, double *squares) {
   const int32_t error = gk_check_grouping(isa, shape);
   if (error != 0) {
     return error;
   }
-  if (w == NULL || scales == NULL || d == NULL || d_scale == NULL) {
+  if (w == NULL || scales == NULL || d == NULL) {
     return GK_EALIGN;
   }
-  gk_gradient g = {.q = gk_quantiser_of(shape), .w = w, .scales = scales, .d = d, .dw = dw, .d_scale = d_scale, .squares = squares};
+  gk_gradient g = {.q = gk_quantiser_of(shape), .w = w, .scales = scales, .d = d, .dw = dw};
+  g.d_scale = d_scale;
+  g.d_theta = d_theta;
+  g.squares = squares;
   gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_gradient_part_versions[isa], &g);
   return 0;
 }
@@ -103,7 +119,7 @@ GK_ALWAYS void gk_squares_part(void *context, int32_t part, int32_t parts) {
         lanes[l] += (double)v[l] * (double)v[l];
       }
     }
-    s->sums[c] = gk_fold(lanes, GK_LANES);
+    s->sums[c] = gk_fold_lanes(lanes);
   }
 }
 GK_VERSIONS(gk_squares_part)
@@ -128,6 +144,12 @@ int32_t gk_squares(gk_pool *pool, int32_t isa, const float *v, int64_t n, double
 
 /* ---- step ---- */
 
+/* Where the values go that the model computes with: nowhere, or to float32 or bfloat16 numbers. */
+typedef struct {
+  void *numbers;
+  int32_t half;
+} gk_copy;
+
 typedef struct {
   gk_quantiser q; /* unused by a plain step */
   const gk_adamw *step;
@@ -138,8 +160,19 @@ typedef struct {
   float *v;
   const float *before;
   const float *after;
-  float *out;
+  gk_copy out;
 } gk_update;
+
+GK_ALWAYS void gk_put(gk_copy out, int64_t at, gk_floats v, int64_t n) {
+  if (out.numbers == NULL) {
+    return;
+  }
+  if (out.half) {
+    gk_store_some_bf16((uint16_t *)out.numbers + at, v, n);
+  } else {
+    gk_store_some((float *)out.numbers + at, v, n);
+  }
+}
 
 /* AdamW of sixteen weights, whose moments become the new ones. */
 GK_ALWAYS gk_floats gk_move(gk_adamw s, gk_floats p, gk_floats g, gk_floats *m, gk_floats *v) {
@@ -155,24 +188,26 @@ GK_ALWAYS gk_floats gk_move(gk_adamw s, gk_floats p, gk_floats g, gk_floats *m, 
 }
 
 GK_ALWAYS void gk_plain_part(void *context, int32_t part, int32_t parts) {
-  const gk_update *u = context;
-  const gk_adamw step = *u->step;
-  float *p = u->p;
-  float *m = u->m;
-  float *v = u->v;
-  const int64_t steps = (u->n + GK_LANES - 1) / GK_LANES;
+  const gk_update u = *(const gk_update *)context;
+  const gk_adamw step = *u.step;
+  const int64_t steps = (u.n + GK_LANES - 1) / GK_LANES;
   const int64_t end = gk_first(steps, part + 1, parts);
   for (int64_t i = gk_first(steps, part, parts); i < end; i++) {
     const int64_t at = i * GK_LANES;
-    const int64_t n = u->n - at;
-    gk_floats first = gk_load_some(m + at, n);
-    gk_floats second = gk_load_some(v + at, n);
-    gk_store_some(p + at, gk_move(step, gk_load_some(p + at, n), gk_load_some(u->g + at, n), &first, &second), n);
-    gk_store_some(m + at, first, n);
-    gk_store_some(v + at, second, n);
+    const int64_t n = u.n - at;
+    gk_floats m = gk_load_some(u.m + at, n);
+    gk_floats v = gk_load_some(u.v + at, n);
+    const gk_floats p = gk_move(step, gk_load_some(u.p + at, n), gk_load_some(u.g + at, n), &m, &v);
+    gk_store_some(u.p + at, p, n);
+    gk_store_some(u.m + at, m, n);
+    gk_store_some(u.v + at, v, n);
+    gk_put(u.out, at, p, n);
   }
 }
 GK_VERSIONS(gk_plain_part)
+
+/* Asks for what a step will read some iterations later; beyond an array's end that does nothing. */
+GK_ALWAYS void gk_ask(const float *p) { __builtin_prefetch((const void *)((uintptr_t)p + 32 * GK_LANES * sizeof(float))); }
 
 /* Mask, step and new value of up to sixteen weights of a group from `at` on. */
 GK_ALWAYS void gk_quantised_weights(const gk_update *u, gk_adamw step, int64_t at, int64_t n, float before, float after) {
@@ -182,12 +217,16 @@ GK_ALWAYS void gk_quantised_weights(const gk_update *u, gk_adamw step, int64_t a
   gk_floats m = gk_load_some(u->m + at, n);
   gk_floats v = gk_load_some(u->v + at, n);
   const gk_floats g = gk_load_some(u->g + at, n);
+  gk_ask(u->p + at);
+  gk_ask(u->g + at);
+  gk_ask(u->m + at);
+  gk_ask(u->v + at);
   const gk_ints in = gk_mask(&u->q, p, before, &code, &ratio);
   p = gk_move(step, p, (gk_floats)(in & (gk_ints)g), &m, &v);
   gk_store_some(u->p + at, p, n);
   gk_store_some(u->m + at, m, n);
   gk_store_some(u->v + at, v, n);
-  gk_store_some(u->out + at, gk_codes(&u->q, p, after) * after, n);
+  gk_put(u->out, at, gk_codes(&u->q, p, after) * after, n);
 }
 
 GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
@@ -212,7 +251,8 @@ GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
 }
 GK_VERSIONS(gk_quantised_part)
 
-int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t n, float *p, const float *g, float *m, float *v) {
+int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t n, float *p, const float *g, float *m, float *v, void *out,
+                      int32_t half) {
   if (n < 0 || n > (int64_t)GK_MAX_SIZE * GK_MAX_SIZE) {
     return GK_ESIZE;
   }
@@ -225,13 +265,13 @@ int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t 
   if (step == NULL || p == NULL || g == NULL || m == NULL || v == NULL) {
     return GK_EALIGN;
   }
-  gk_update u = {.step = step, .n = n, .p = p, .g = g, .m = m, .v = v};
+  gk_update u = {.step = step, .n = n, .p = p, .g = g, .m = m, .v = v, .out = {out, half}};
   gk_run(gk_worth(pool, n), gk_plain_part_versions[isa], &u);
   return 0;
 }
 
 int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
-                          float *v, const float *scales_before, const float *scales_after, float *out) {
+                          float *v, const float *scales_before, const float *scales_after, void *out, int32_t half) {
   const int32_t error = gk_check_grouping(isa, shape);
   if (error != 0) {
     return error;
@@ -239,10 +279,9 @@ int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, 
   if (step == NULL || w == NULL || g == NULL || m == NULL || v == NULL || scales_before == NULL || scales_after == NULL || out == NULL) {
     return GK_EALIGN;
   }
-  gk_update u = {.q = gk_quantiser_of(shape), .step = step, .p = w, .g = g, .m = m, .v = v};
+  gk_update u = {.q = gk_quantiser_of(shape), .step = step, .p = w, .g = g, .m = m, .v = v, .out = {out, half}};
   u.before = scales_before;
   u.after = scales_after;
-  u.out = out;
   gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_quantised_part_versions[isa], &u);
   return 0;
 }

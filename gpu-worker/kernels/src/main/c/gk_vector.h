@@ -10,6 +10,7 @@
 #define GK_LANES 16
 
 typedef float gk_floats __attribute__((vector_size(64)));
+typedef double gk_doubles __attribute__((vector_size(64))); /* eight */
 typedef int32_t gk_ints __attribute__((vector_size(64)));
 typedef uint32_t gk_words __attribute__((vector_size(64)));
 typedef uint16_t gk_halves __attribute__((vector_size(32)));
@@ -47,6 +48,14 @@ GK_ALWAYS uint16_t gk_bf16(float v) {
   uint32_t raw;
   memcpy(&raw, &v, sizeof raw);
   return (uint16_t)((raw + 0x7fffu + (raw >> 16 & 1u)) >> 16);
+}
+
+/* The same of sixteen numbers, whatever they are: NaN stays a quiet NaN. */
+GK_ALWAYS gk_halves gk_to_bf16(gk_floats v) {
+  const gk_words raw = (gk_words)v;
+  const gk_words nan = (gk_words)(v != v);
+  const gk_words nearest = (raw + 0x7fffu + (raw >> 16 & 1u)) >> 16;
+  return __builtin_convertvector((nan & (raw >> 16 | 0x40u)) | (~nan & nearest), gk_halves);
 }
 
 /* Sum of the lanes: halves onto each other, four times. */

@@ -169,6 +169,12 @@ typedef struct {
 int32_t gk_search_scales(gk_pool *pool, int32_t isa, const float *w, int64_t groups, int64_t group, int32_t bits, const double *ratios,
                          float least, float most, float *scales);
 
+/*
+ * scales[i] = e^theta[i] in float32, the nearest one for all theta but a few in a billion, within [least, most].
+ * GK_EVALUE: a theta is not finite; scales are useless then.
+ */
+int32_t gk_scales(gk_pool *pool, int32_t isa, const float *theta, int64_t n, float least, float most, float *scales);
+
 /* Codes as packed words [rows, ceil(cols * bits / 32)] in gk_pack's order. */
 int32_t gk_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, int32_t *words);
 
@@ -183,11 +189,12 @@ int32_t gk_fake_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, c
 
 /*
  * Straight-through gradient of a log-scale quantiser, see LsqGradient.java: with r = round(w / s) and the mask -2^(bits-1) <= r < 2^(bits-1),
- * d_scale [rows, cols / group] = sum over the group of d * (code - (w / s) mask) for the gradient d by code * s, and dw = d mask.
- * dw may be null or d. squares [rows] (or null) becomes the sum of the row's (d mask)^2; NaN if some d is not finite.
+ * d_scale [rows, cols / group] = sum over the group of d * (code - (w / s) mask) for the gradient d by code * s, d_theta = s * d_scale,
+ * and dw = d mask. dw may be d. squares [rows] becomes the sum of the row's (d mask)^2; NaN if some d is not finite. Results that are
+ * not wanted are null.
  */
 int32_t gk_quantiser_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
-                              float *dw, double *d_scale, double *squares);
+                              float *dw, double *d_scale, float *d_theta, double *squares);
 
 #define GK_SQUARES (1 << 16)
 
@@ -209,16 +216,18 @@ typedef struct {
 
 /*
  * One step in place of p, m and v [n] with the gradient g: g *= scale; m = b1 m + rest1 g; v = b2 v + rest2 g^2;
- * p = keep p - rate m / (root sqrt(v) + eps).
+ * p = keep p - rate m / (root sqrt(v) + eps). out [n] (or null) becomes the new p: as it is, or where half is not 0 as the nearest
+ * bfloat16, ties to even.
  */
-int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t n, float *p, const float *g, float *m, float *v);
+int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t n, float *p, const float *g, float *m, float *v, void *out,
+                      int32_t half);
 
 /*
  * The same for a quantised weight in one pass: g is masked as in gk_quantiser_gradient with the scales before the step, and out becomes
- * the new weight quantised with the scales after it, which may be the same array. out may be g.
+ * the new weight quantised with the scales after it, which may be the same array. As float32, out may be g.
  */
 int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
-                          float *v, const float *scales_before, const float *scales_after, float *out);
+                          float *v, const float *scales_before, const float *scales_after, void *out, int32_t half);
 
 #define GK_KD 0
 #define GK_DKD 1

@@ -192,6 +192,18 @@ public final class EngineArrays {
   }
 
   /**
+   * The values of a float32 or bfloat16 array where they lie, row-major, which stay there while it
+   * is open; null where native code cannot reach them: another engine, type or device, or a view
+   * that is not row-major.
+   */
+  public static MemorySegment memory(NDArray x) {
+    boolean known = x.getDataType() == DataType.FLOAT32 || x.getDataType() == DataType.BFLOAT16;
+    return known && !x.getDevice().isGpu() && x instanceof LibTorchArray own && own.isContiguous()
+        ? own.memory()
+        : null;
+  }
+
+  /**
    * Address of a leaf's gradient, which becomes float32 whatever the leaf's type; 0 without one.
    */
   public static long gradientAddress(NDArray leaf) {

@@ -1,5 +1,7 @@
 package io.gracebeam.worker.kernels;
 
+import java.lang.foreign.MemorySegment;
+
 /**
  * AdamW with decoupled weight decay and bias correction (Loshchilov and Hutter, arXiv 1711.05101).
  */
@@ -30,6 +32,24 @@ public final class AdamW {
       int t,
       float gradScale) {
     KernelProvider.best().adamW(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
+  }
+
+  /**
+   * The same step, which also hands the new p on.
+   *
+   * @param g finite gradient, float32 numbers on the heap or in native memory
+   * @param out new p; null if it is not wanted
+   * @throws IllegalArgumentException before anything is written, on unequal lengths
+   */
+  public static void step(
+      Settings settings, float[] p, MemorySegment g, float[] m, float[] v, WeightCopy out) {
+    Checks.floats(WHERE, "g", g, p.length);
+    Checks.length(WHERE, "m", m.length, p.length);
+    Checks.length(WHERE, "v", v.length, p.length);
+    if (out != null) {
+      out.check(WHERE, p.length);
+    }
+    KernelProvider.best().plainStep(settings, p, g, m, v, out);
   }
 
   /**

@@ -1,5 +1,6 @@
 package io.gracebeam.worker.kernels;
 
+import java.lang.foreign.MemorySegment;
 import java.util.Locale;
 
 /** Argument checks; each failure is one line: where, what, what is allowed. */
@@ -68,6 +69,34 @@ final class Checks {
       if (!Float.isFinite(a[i])) {
         throw error(where, "%s[%d] is %s, allowed are finite numbers", name, i, a[i]);
       }
+    }
+  }
+
+  static void positive(String where, String name, float[] a) {
+    // Positive, not zero, below infinity: three signs, as above.
+    int signs = -1;
+    for (float value : a) {
+      int bits = Float.floatToRawIntBits(value);
+      signs &= ~bits & ~(bits - 1) & (bits - 0x7f800000);
+    }
+    if (signs < 0) {
+      return;
+    }
+    for (int i = 0; i < a.length; i++) {
+      if (!(a[i] > 0f) || !Float.isFinite(a[i])) {
+        throw error(where, "%s[%d] is %s, allowed are finite positive numbers", name, i, a[i]);
+      }
+    }
+  }
+
+  static void floats(String where, String name, MemorySegment actual, int expected) {
+    if (actual.byteSize() != (long) Float.BYTES * expected) {
+      throw error(
+          where,
+          "%s holds %d elements, allowed is exactly %d",
+          name,
+          actual.byteSize() / Float.BYTES,
+          expected);
     }
   }
 

@@ -1,6 +1,7 @@
 package io.gracebeam.worker.kernels;
 
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 
 /**
  * The kernels that exist in several versions: {@link ScalarKernels} (plain loops, the oracle),
@@ -82,6 +83,18 @@ public interface Kernels {
       int t,
       float gradScale);
 
+  /**
+   * See {@link AdamW#step(AdamW.Settings, float[], MemorySegment, float[], float[], WeightCopy)}.
+   */
+  default void plainStep(
+      AdamW.Settings s, float[] p, MemorySegment g, float[] m, float[] v, WeightCopy out) {
+    float[] own = g.toArray(ValueLayout.JAVA_FLOAT);
+    adamW(p, own, m, v, s.lr(), s.b1(), s.b2(), s.eps(), s.decay(), s.t(), s.gradScale());
+    if (out != null) {
+      QuantizedStep.inBlocks(p.length, i -> out.set(i, p[i]));
+    }
+  }
+
   // Arguments of what follows have been checked by the class that is named. Where nothing else is
   // said, sums of different versions may differ in their last bits.
 
@@ -90,6 +103,11 @@ public interface Kernels {
    */
   default void searchScales(float[] w, QuantSpec spec, float[] scales) {
     LogScaleQuantizer.searchInJava(w, spec, scales);
+  }
+
+  /** See {@link LogScaleQuantizer#scales}; all versions give the same. */
+  default void scales(float[] theta, float[] scales) {
+    LogScaleQuantizer.scalesInJava(theta, scales);
   }
 
   /** Codes of w in the words of {@link Packing}; all versions give the same. */
@@ -104,15 +122,21 @@ public interface Kernels {
 
   /** See {@link QuantizedStep#gradient}. */
   default double quantizerGradient(
-      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, double[] ds) {
-    return QuantizedStep.gradientInJava(w, scales, g, spec, ds);
+      float[] w,
+      float[] scales,
+      MemorySegment g,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] dTheta) {
+    return QuantizedStep.gradientInJava(w, scales, g, spec, dTheta);
   }
 
   /** See {@link QuantizedStep#step}. */
   default void quantizedStep(
       AdamW.Settings settings,
       float[] w,
-      float[] g,
+      MemorySegment g,
       float[] m,
       float[] v,
       float[] before,
@@ -120,14 +144,14 @@ public interface Kernels {
       int rows,
       int cols,
       QuantSpec spec,
-      float[] out) {
+      WeightCopy out) {
     QuantizedStep.stepInJava(this, settings, w, g, m, v, before, after, spec, out);
   }
 
-  /** Sum of squares. */
-  default double squares(float[] v) {
+  /** Sum of squares of float32 numbers. */
+  default double squares(MemorySegment v) {
     double out = 0;
-    for (float x : v) {
+    for (float x : v.toArray(ValueLayout.JAVA_FLOAT)) {
       out += (double) x * x;
     }
     return out;

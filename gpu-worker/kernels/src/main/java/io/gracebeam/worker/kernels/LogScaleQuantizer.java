@@ -100,10 +100,12 @@ public final class LogScaleQuantizer {
   public static float[] scales(float[] theta) {
     Checks.finite("LogScaleQuantizer.scales", "theta", theta, 0, theta.length);
     float[] s = new float[theta.length];
-    for (int i = 0; i < s.length; i++) {
-      s[i] = scale(theta[i]);
-    }
+    KernelProvider.best().scales(theta, s);
     return s;
+  }
+
+  static void scalesInJava(float[] theta, float[] scales) {
+    QuantizedStep.inBlocks(theta.length, i -> scales[i] = scale(theta[i]));
   }
 
   static float scale(float theta) {

@@ -366,14 +366,8 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       float[] dTheta) {
     LsqGradient.check("lsqGradient", w, theta, dWhat, rows, cols, spec, thetaFactor, dW, dTheta);
     float[] s = LogScaleQuantizer.scales(theta);
-    double[] ds = locked(() -> training.gradient(w, s, dWhat, rows, cols, spec, dW, null));
-    if (spec.perTensor()) {
-      dTheta[0] = (float) (thetaFactor * s[0] * NativeTraining.sum(ds));
-      return;
-    }
-    for (int k = 0; k < s.length; k++) {
-      dTheta[k] = (float) (thetaFactor * s[k] * ds[k]);
-    }
+    MemorySegment d = MemorySegment.ofArray(dWhat);
+    locking(() -> training.gradient(w, s, d, rows, cols, spec, thetaFactor, dW, dTheta));
   }
 
   @Override
@@ -390,7 +384,19 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       int t,
       float gradScale) {
     AdamW.Settings s = AdamW.check(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
-    locking(() -> training.adamW(AdamW.factors(s), p, g, m, v));
+    plainStep(s, p, MemorySegment.ofArray(g), m, v, null);
+  }
+
+  @Override
+  public void plainStep(
+      AdamW.Settings s, float[] p, MemorySegment g, float[] m, float[] v, WeightCopy out) {
+    AdamW.Factors f = AdamW.factors(s);
+    locking(() -> training.adamW(f, p, g, m, v, out));
+  }
+
+  @Override
+  public void scales(float[] theta, float[] scales) {
+    locking(() -> training.scales(theta, scales));
   }
 
   @Override
@@ -409,22 +415,21 @@ public final class NativeKernels implements Kernels, AutoCloseable {
 
   @Override
   public double quantizerGradient(
-      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, double[] ds) {
-    double[] squares = new double[rows];
-    double[] own = locked(() -> training.gradient(w, scales, g, rows, cols, spec, null, squares));
-    if (spec.perTensor()) {
-      ds[0] = NativeTraining.sum(own);
-    } else {
-      System.arraycopy(own, 0, ds, 0, ds.length);
-    }
-    return NativeTraining.sum(squares);
+      float[] w,
+      float[] scales,
+      MemorySegment g,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] dTheta) {
+    return locked(() -> training.gradient(w, scales, g, rows, cols, spec, 1, null, dTheta));
   }
 
   @Override
   public void quantizedStep(
       AdamW.Settings settings,
       float[] w,
-      float[] g,
+      MemorySegment g,
       float[] m,
       float[] v,
       float[] before,
@@ -432,13 +437,13 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       int rows,
       int cols,
       QuantSpec spec,
-      float[] out) {
+      WeightCopy out) {
     AdamW.Factors f = AdamW.factors(settings);
     locking(() -> training.quantisedStep(f, w, g, m, v, before, after, rows, cols, spec, out));
   }
 
   @Override
-  public double squares(float[] v) {
+  public double squares(MemorySegment v) {
     return locked(() -> training.squares(v));
   }
 

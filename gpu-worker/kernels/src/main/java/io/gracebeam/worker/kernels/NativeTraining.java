@@ -29,6 +29,7 @@ final class NativeTraining {
   private final MemorySegment pool;
   private final int isa;
   private final MethodHandle searchScales;
+  private final MethodHandle scales;
   private final MethodHandle quantise;
   private final MethodHandle fakeQuantise;
   private final MethodHandle gradient;
@@ -57,14 +58,32 @@ final class NativeTraining {
             JAVA_FLOAT,
             JAVA_FLOAT,
             ADDRESS);
+    this.scales = library.onHeap("gk_scales", ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT, ADDRESS);
     this.quantise = library.onHeap("gk_quantise", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
     this.fakeQuantise = library.onHeap("gk_fake_quantise", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
     this.gradient =
         library.onHeap(
-            "gk_quantiser_gradient", ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+            "gk_quantiser_gradient",
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS);
     this.squares = library.onHeap("gk_squares", ADDRESS, JAVA_LONG, ADDRESS);
     this.adamW =
-        library.onHeap("gk_adamw_step", ADDRESS, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+        library.onHeap(
+            "gk_adamw_step",
+            ADDRESS,
+            JAVA_LONG,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            JAVA_INT);
     this.quantisedStep =
         library.onHeap(
             "gk_quantised_step",
@@ -76,7 +95,8 @@ final class NativeTraining {
             ADDRESS,
             ADDRESS,
             ADDRESS,
-            ADDRESS);
+            ADDRESS,
+            JAVA_INT);
     this.tokenLosses =
         library.onHeap(
             "gk_token_losses",
@@ -127,6 +147,16 @@ final class NativeTraining {
     }
   }
 
+  void scales(float[] theta, float[] out) {
+    run(
+        scales,
+        all(theta),
+        (long) theta.length,
+        LogScaleQuantizer.MIN_SCALE,
+        LogScaleQuantizer.MAX_SCALE,
+        all(out));
+  }
+
   void quantise(float[] w, float[] scales, int rows, int cols, QuantSpec spec, int[] words) {
     int perRow = words.length / rows;
     int step = pieces(cols);
@@ -151,39 +181,53 @@ final class NativeTraining {
   }
 
   /**
-   * Gradient of each segment's scale, [rows, cols / spec.segment(cols)]; dW and squares [rows] may
-   * be null.
+   * Gradient of each scale's logarithm, times a factor, into dTheta; dW may be null.
+   *
+   * @return sum of squares of the gradient that the mask lets pass
    */
-  double[] gradient(
+  double gradient(
       float[] w,
       float[] scales,
-      float[] d,
+      MemorySegment d,
       int rows,
       int cols,
       QuantSpec spec,
+      double factor,
       float[] dW,
-      double[] squaresOfRows) {
+      float[] dTheta) {
     int perRow = cols / spec.segment(cols);
-    double[] out = new double[rows * perRow];
+    // A row's part of what is one sum over all rows; or what is yet to be multiplied.
+    double[] ds = spec.perTensor() || factor != 1 ? new double[rows * perRow] : null;
+    double[] squaresOfRows = new double[rows];
     int step = pieces(cols);
     for (int r = 0; r < rows; r += step) {
       long from = (long) r * cols;
+      long scale = (long) r * perRow;
       run(
           gradient,
           grouping(Math.min(step, rows - r), cols, spec),
           at(w, from),
           scalesOf(scales, r, cols, spec),
-          at(d, from),
+          d.asSlice(Float.BYTES * from),
           dW == null ? NULL : at(dW, from),
-          at(out, (long) r * perRow),
-          squaresOfRows == null ? NULL : at(squaresOfRows, r));
+          ds == null ? NULL : at(ds, scale),
+          ds == null ? at(dTheta, scale) : NULL,
+          at(squaresOfRows, r));
     }
-    return out;
+    if (spec.perTensor()) {
+      dTheta[0] = (float) (factor * scales[0] * sum(ds));
+    } else if (ds != null) {
+      for (int k = 0; k < ds.length; k++) {
+        dTheta[k] = (float) (factor * scales[k] * ds[k]);
+      }
+    }
+    return sum(squaresOfRows);
   }
 
-  double squares(float[] v) {
-    double[] sums = new double[(v.length + SQUARES - 1) / SQUARES];
-    run(squares, all(v), (long) v.length, all(sums));
+  double squares(MemorySegment v) {
+    long n = v.byteSize() / Float.BYTES;
+    double[] sums = new double[(int) ((n + SQUARES - 1) / SQUARES)];
+    run(squares, v, n, all(sums));
     return sum(sums);
   }
 
@@ -195,18 +239,26 @@ final class NativeTraining {
     return out;
   }
 
-  void adamW(AdamW.Factors step, float[] p, float[] g, float[] m, float[] v) {
+  void adamW(AdamW.Factors step, float[] p, MemorySegment g, float[] m, float[] v, WeightCopy out) {
     int n = (int) PIECE;
     for (int from = 0; from < p.length; from += n) {
-      long count = Math.min(n, p.length - from);
-      run(adamW, factors(step), count, at(p, from), at(g, from), at(m, from), at(v, from));
+      run(
+          adamW,
+          factors(step),
+          (long) Math.min(n, p.length - from),
+          at(p, from),
+          g.asSlice((long) Float.BYTES * from),
+          at(m, from),
+          at(v, from),
+          out == null ? NULL : out.from(from),
+          out != null && out.half() ? 1 : 0);
     }
   }
 
   void quantisedStep(
       AdamW.Factors step,
       float[] w,
-      float[] g,
+      MemorySegment g,
       float[] m,
       float[] v,
       float[] before,
@@ -214,7 +266,7 @@ final class NativeTraining {
       int rows,
       int cols,
       QuantSpec spec,
-      float[] out) {
+      WeightCopy out) {
     int piece = pieces(cols);
     for (int r = 0; r < rows; r += piece) {
       long from = (long) r * cols;
@@ -223,12 +275,13 @@ final class NativeTraining {
           grouping(Math.min(piece, rows - r), cols, spec),
           factors(step),
           at(w, from),
-          at(g, from),
+          g.asSlice(Float.BYTES * from),
           at(m, from),
           at(v, from),
           scalesOf(before, r, cols, spec),
           scalesOf(after, r, cols, spec),
-          at(out, from));
+          out.from(from),
+          out.half() ? 1 : 0);
     }
   }
 

@@ -1,5 +1,7 @@
 package io.gracebeam.worker.kernels;
 
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.function.IntConsumer;
 
 /**
@@ -18,33 +20,35 @@ public final class QuantizedStep {
    * g stays as it is.
    *
    * @param scales exp(theta), see {@link LogScaleQuantizer#scales}
+   * @param g float32 numbers, on the heap or in native memory
    * @param dTheta gradient by the log scales, overwritten
    * @return sum of squares of the straight-through gradient of w; not finite if some g is not
    */
   public static double gradient(
-      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, float[] dTheta) {
+      float[] w,
+      float[] scales,
+      MemorySegment g,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] dTheta) {
     int n = check(w, scales, rows, cols, spec);
-    Checks.length(WHERE, "g", g.length, n);
+    Checks.floats(WHERE, "g", g, n);
     Checks.length(WHERE, "dTheta", dTheta.length, scales.length);
-    double[] ds = new double[scales.length];
-    double out = KernelProvider.best().quantizerGradient(w, scales, g, rows, cols, spec, ds);
-    for (int k = 0; k < ds.length; k++) {
-      dTheta[k] = (float) (scales[k] * ds[k]);
-    }
-    return out;
+    return KernelProvider.best().quantizerGradient(w, scales, g, rows, cols, spec, dTheta);
   }
 
   /**
    * Masks g with the scales before, takes an AdamW step of w, and writes w quantised with the
    * scales after it.
    *
-   * @param g finite gradient by the quantised weight
-   * @param out new quantised weight; may be g
+   * @param g finite gradient by the quantised weight, float32
+   * @param out new quantised weight; as float32 it may be g
    */
   public static void step(
       AdamW.Settings settings,
       float[] w,
-      float[] g,
+      MemorySegment g,
       float[] m,
       float[] v,
       float[] before,
@@ -52,13 +56,13 @@ public final class QuantizedStep {
       int rows,
       int cols,
       QuantSpec spec,
-      float[] out) {
+      WeightCopy out) {
     int n = check(w, before, rows, cols, spec);
     check(w, after, rows, cols, spec);
-    Checks.length(WHERE, "g", g.length, n);
+    Checks.floats(WHERE, "g", g, n);
     Checks.length(WHERE, "m", m.length, n);
     Checks.length(WHERE, "v", v.length, n);
-    Checks.length(WHERE, "out", out.length, n);
+    out.check(WHERE, n);
     KernelProvider.best().quantizedStep(settings, w, g, m, v, before, after, rows, cols, spec, out);
   }
 
@@ -66,16 +70,14 @@ public final class QuantizedStep {
     Checks.length(WHERE, "scales", scales.length, spec.groups(rows, cols));
     int n = rows * cols;
     Checks.length(WHERE, "w", w.length, n);
-    for (int i = 0; i < scales.length; i++) {
-      if (!(scales[i] > 0f) || !Float.isFinite(scales[i])) {
-        throw Checks.error(
-            WHERE, "scales[%d] is %s, allowed are finite positive numbers", i, scales[i]);
-      }
-    }
+    Checks.positive(WHERE, "scales", scales);
     return n;
   }
 
-  static double gradientInJava(float[] w, float[] s, float[] g, QuantSpec spec, double[] ds) {
+  static double gradientInJava(
+      float[] w, float[] s, MemorySegment gradient, QuantSpec spec, float[] dTheta) {
+    float[] g = gradient.toArray(ValueLayout.JAVA_FLOAT);
+    double[] ds = new double[s.length];
     double squares = 0;
     for (int i = 0; i < w.length; i++) {
       int k = i / spec.groupSize();
@@ -86,6 +88,9 @@ public final class QuantizedStep {
       ds[k] += (double) g[i] * (in ? q - u : q);
       squares += in ? (double) g[i] * g[i] : g[i] * 0f;
     }
+    for (int k = 0; k < s.length; k++) {
+      dTheta[k] = (float) (s[k] * ds[k]);
+    }
     return squares;
   }
 
@@ -93,29 +98,33 @@ public final class QuantizedStep {
       Kernels kernels,
       AdamW.Settings s,
       float[] w,
-      float[] g,
+      MemorySegment g,
       float[] m,
       float[] v,
       float[] before,
       float[] after,
       QuantSpec spec,
-      float[] out) {
+      WeightCopy out) {
     int group = spec.groupSize();
-    float[] masked = new float[g.length];
+    float[] masked = g.toArray(ValueLayout.JAVA_FLOAT);
     inBlocks(
         w.length,
-        i -> masked[i] = passes((float) Math.rint(w[i] / before[i / group]), spec) ? g[i] : 0f);
+        i -> {
+          if (!passes((float) Math.rint(w[i] / before[i / group]), spec)) {
+            masked[i] = 0f;
+          }
+        });
     kernels.adamW(
         w, masked, m, v, s.lr(), s.b1(), s.b2(), s.eps(), s.decay(), s.t(), s.gradScale());
     inBlocks(
         w.length,
         i -> {
           float scale = after[i / group];
-          out[i] = (LogScaleQuantizer.code(w[i], scale, -spec.qn(), spec.qp()) + 0f) * scale;
+          out.set(i, (LogScaleQuantizer.code(w[i], scale, -spec.qn(), spec.qp()) + 0f) * scale);
         });
   }
 
-  private static void inBlocks(int n, IntConsumer element) {
+  static void inBlocks(int n, IntConsumer element) {
     Parallel.run(
         Parallel.shared(),
         n > BLOCK,

@@ -1,5 +1,7 @@
 package io.gracebeam.worker.kernels;
 
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.concurrent.ForkJoinPool;
 import java.util.function.IntConsumer;
 import jdk.incubator.vector.FloatVector;
@@ -280,10 +282,21 @@ public final class VectorKernels implements Kernels {
 
   @Override
   public double quantizerGradient(
-      float[] w, float[] scales, float[] g, int rows, int cols, QuantSpec spec, double[] ds) {
-    float[] dW = new float[g.length];
-    segments(w, scales, g, rows, cols, spec, dW, ds);
-    return Checks.allFinite(g, 0, g.length) ? squares(dW) : Double.NaN;
+      float[] w,
+      float[] scales,
+      MemorySegment g,
+      int rows,
+      int cols,
+      QuantSpec spec,
+      float[] dTheta) {
+    float[] own = g.toArray(ValueLayout.JAVA_FLOAT);
+    float[] dW = new float[own.length];
+    double[] ds = new double[scales.length];
+    segments(w, scales, own, rows, cols, spec, dW, ds);
+    for (int k = 0; k < ds.length; k++) {
+      dTheta[k] = (float) (scales[k] * ds[k]);
+    }
+    return Checks.allFinite(own, 0, own.length) ? squares(MemorySegment.ofArray(dW)) : Double.NaN;
   }
 
   /** Gradients by the scales, and those that the mask lets pass. */

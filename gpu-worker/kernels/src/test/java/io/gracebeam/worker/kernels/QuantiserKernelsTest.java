@@ -94,38 +94,45 @@ class QuantiserKernelsTest {
       @ForAll boolean perTensor,
       @ForAll long seed) {
     Case c = Case.of(bits, group, groups, rows, perTensor, seed);
-    double[] expected = new double[c.scales.length];
-    double squares = SCALAR.quantizerGradient(c.w, c.scales, c.g, rows, c.cols, c.spec, expected);
-    double[] ds =
+    int count = c.scales.length;
+    float[] expected = poison(count);
+    double squares =
+        SCALAR.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, expected);
+    float[][] dTheta = new float[1][];
+    double found =
         NativeTwins.same(
             k -> {
-              double[] out = new double[expected.length + 1];
-              double[] own = new double[expected.length];
-              Arrays.fill(own, perTensor ? 0 : Double.NaN);
-              out[expected.length] =
-                  k.quantizerGradient(c.w, c.scales, c.g, rows, c.cols, c.spec, own);
-              System.arraycopy(own, 0, out, 0, own.length);
-              return out;
+              dTheta[0] = poison(count);
+              return k.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, dTheta[0]);
             });
+    NativeTwins.give(
+        dTheta[0],
+        k -> {
+          float[] out = poison(count);
+          k.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, out);
+          return out;
+        });
     // Products are exact; n sums in any order differ by at most n rounding errors of the sum of
-    // magnitudes on either side.
-    double[] size = new double[expected.length];
+    // magnitudes on either side; then both round to float32.
+    double[] size = new double[count];
     for (int i = 0; i < c.w.length; i++) {
       float u = Math.abs(c.w[i] / c.scales[i / c.spec.groupSize()]);
       size[i / c.spec.groupSize()] += Math.abs(c.g[i]) * Math.max(0.5, Math.min(u, c.spec.qn()));
     }
-    for (int i = 0; i < expected.length; i++) {
-      assertThat(ds[i])
-          .isCloseTo(expected[i], within(2.3e-16 * c.spec.groupSize() * size[i] + 1e-300));
+    for (int i = 0; i < count; i++) {
+      size[i] *= c.scales[i];
+      double sums = 2.3e-16 * c.spec.groupSize() * size[i];
+      assertThat((double) dTheta[0][i])
+          .isCloseTo(expected[i], within(sums + 0x1p-23 * Math.abs(expected[i]) + 1e-44));
     }
-    double[] vector = new double[expected.length];
-    assertThat(VECTOR.quantizerGradient(c.w, c.scales, c.g, rows, c.cols, c.spec, vector))
+    float[] vector = poison(count);
+    assertThat(VECTOR.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, vector))
         .isEqualTo(squares);
-    for (int i = 0; i < expected.length; i++) {
-      assertThat(vector[i])
-          .isCloseTo(expected[i], within(1e-7 * (1024 / 4 + 4) * size[i] + 1e-300));
+    for (int i = 0; i < count; i++) {
+      assertThat((double) vector[i])
+          .isCloseTo(expected[i], within(1e-7 * (1024 / 4 + 4) * size[i] + 1e-44));
     }
-    assertThat(ds[expected.length]).isCloseTo(squares, within(2.3e-16 * c.w.length * squares));
+    assertThat(found).isCloseTo(squares, within(2.3e-16 * c.w.length * squares));
     float[] theta = new float[expected.length];
     float[] dW = new float[c.w.length];
     SCALAR.lsqGradient(c.w, theta, c.g, rows, c.cols, c.spec, 1, dW, new float[expected.length]);
@@ -148,18 +155,35 @@ class QuantiserKernelsTest {
       @ForAll long seed) {
     Case c = Case.of(bits, group, groups, rows, perTensor, seed);
     float[] m = QuantizerTest.random(new Random(seed + 1), c.w.length);
-    float[][] expected = step(VECTOR, c, m, false);
-    NativeTwins.give(expected, k -> step(k, c, m, false));
-    NativeTwins.give(expected, k -> step(k, c, m, true));
+    float[][] expected = step(VECTOR, c, m, Out.FRESH);
+    for (Out out : Out.values()) {
+      float[][] found = NativeTwins.same(k -> step(k, c, m, out));
+      assertThat(step(VECTOR, c, m, out)).isEqualTo(found);
+      for (int i = 0; i < 3; i++) {
+        assertThat(found[i]).isEqualTo(expected[i]);
+      }
+      assertThat(found[3]).isEqualTo(out == Out.HALF ? halves(expected[3]) : expected[3]);
+    }
     // The oracle computes in double precision: its float32 results are a few units away.
-    float[][] exact = step(SCALAR, c, m, false);
+    float[][] exact = step(SCALAR, c, m, Out.FRESH);
     for (int i = 0; i < m.length; i++) {
       assertThat(expected[0][i]).isCloseTo(exact[0][i], within(1e-5f));
     }
   }
 
+  /** Where a step leaves what the model computes with. */
+  private enum Out {
+    FRESH,
+    GRADIENT,
+    HALF
+  }
+
+  private static float[] halves(float[] values) {
+    return Bf16.toFloats(Bf16.fromFloats(values));
+  }
+
   /** Weights, moments and the quantised weights after a step. */
-  private static float[][] step(Kernels k, Case c, float[] m, boolean intoGradient) {
+  private static float[][] step(Kernels k, Case c, float[] m, Out where) {
     float[] w = c.w.clone();
     float[] m1 = m.clone();
     float[] v = new float[w.length];
@@ -167,9 +191,12 @@ class QuantiserKernelsTest {
       v[i] = m[i] * m[i] * 0.7f;
     }
     float[] g = c.g.clone();
-    float[] out = intoGradient ? g : poison(w.length);
-    k.quantizedStep(STEP, w, g, m1, v, c.scales, c.after, c.rows, c.cols, c.spec, out);
-    return new float[][] {w, m1, v, out};
+    float[] out = where == Out.GRADIENT ? g : poison(w.length);
+    short[] half = new short[w.length];
+    WeightCopy copy =
+        where == Out.HALF ? new WeightCopy(MemorySegment.ofArray(half), true) : WeightCopy.of(out);
+    k.quantizedStep(STEP, w, all(g), m1, v, c.scales, c.after, c.rows, c.cols, c.spec, copy);
+    return new float[][] {w, m1, v, where == Out.HALF ? Bf16.toFloats(half) : out};
   }
 
   @Property(tries = 40)
@@ -180,17 +207,63 @@ class QuantiserKernelsTest {
     float[] g = QuantizerTest.random(random, n);
     float[][] expected = plain(VECTOR, p, g);
     NativeTwins.give(expected, k -> plain(k, p, g));
-    double squares = SCALAR.squares(g);
-    double found = NativeTwins.same(k -> k.squares(g));
+    assertThat(expected[3]).isEqualTo(expected[0]);
+    assertThat(expected[4]).isEqualTo(halves(expected[0]));
+    double squares = SCALAR.squares(all(g));
+    double found = NativeTwins.same(k -> k.squares(all(g)));
     assertThat(found).isCloseTo(squares, within(2.3e-16 * n * squares));
   }
 
   private static float[][] plain(Kernels k, float[] p, float[] g) {
-    float[][] out = {p.clone(), g.clone(), new float[p.length]};
-    for (int t = 1; t <= 3; t++) {
-      k.adamW(out[0], g, out[1], out[2], 1e-2, .9, .999, 1e-8, .1, t, .5f);
-    }
+    float[][] out = {p.clone(), g.clone(), new float[p.length], poison(p.length), null};
+    short[] half = new short[p.length];
+    k.adamW(out[0], g, out[1], out[2], 1e-2, .9, .999, 1e-8, .1, 1, .5f);
+    AdamW.Settings two = new AdamW.Settings(1e-2, .9, .999, 1e-8, .1, 2, .5f);
+    k.plainStep(two, out[0], all(g), out[1], out[2], null);
+    float[][] again = {out[0].clone(), out[1].clone(), out[2].clone()};
+    AdamW.Settings three = new AdamW.Settings(1e-2, .9, .999, 1e-8, .1, 3, .5f);
+    k.plainStep(three, out[0], all(g), out[1], out[2], WeightCopy.of(out[3]));
+    WeightCopy copy = new WeightCopy(MemorySegment.ofArray(half), true);
+    k.plainStep(three, again[0], all(g), again[1], again[2], copy);
+    assertThat(again[0]).isEqualTo(out[0]);
+    out[4] = Bf16.toFloats(half);
     return out;
+  }
+
+  private static MemorySegment all(float[] values) {
+    return MemorySegment.ofArray(values);
+  }
+
+  /** Of all log-scales within reach, in steps; a run over each float32 finds no difference. */
+  @Test
+  void scalesAreTheExponentialsOfStrictMath() {
+    int stride = 1009;
+    for (float last : new float[] {-30f, 12f}) {
+      int from = Float.floatToRawIntBits(last < 0 ? -0f : 0f);
+      int n = (Float.floatToRawIntBits(last) - from) / stride;
+      float[] theta = new float[n];
+      float[] expected = new float[n];
+      for (int i = 0; i < n; i++) {
+        theta[i] = Float.intBitsToFloat(from + i * stride);
+        expected[i] = Math.clamp((float) StrictMath.exp(theta[i]), 1e-8f, 1e4f);
+      }
+      NativeTwins.give(
+          expected,
+          k -> {
+            float[] out = poison(n);
+            k.scales(theta, out);
+            return out;
+          });
+      float[] out = poison(n);
+      SCALAR.scales(theta, out);
+      assertThat(out).isEqualTo(expected);
+    }
+    for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY}) {
+      assertThatThrownBy(() -> LogScaleQuantizer.scales(new float[] {0, 1, bad}))
+          .hasMessage(
+              "LogScaleQuantizer.scales: theta[2] is %s, allowed are finite numbers"
+                  .formatted(bad));
+    }
   }
 
   @Test
@@ -201,13 +274,14 @@ class QuantiserKernelsTest {
         c.g[17] = bad;
         c.w[17] = w;
         for (NativeKernels k : NativeTwins.all()) {
-          double[] ds = new double[c.scales.length];
-          assertThat(k.quantizerGradient(c.w, c.scales, c.g, 3, c.cols, c.spec, ds)).isNotFinite();
-          assertThat(k.squares(c.g)).isNotFinite();
+          float[] dTheta = new float[c.scales.length];
+          assertThat(k.quantizerGradient(c.w, c.scales, all(c.g), 3, c.cols, c.spec, dTheta))
+              .isNotFinite();
+          assertThat(k.squares(all(c.g))).isNotFinite();
         }
         assertThat(
                 SCALAR.quantizerGradient(
-                    c.w, c.scales, c.g, 3, c.cols, c.spec, new double[c.scales.length]))
+                    c.w, c.scales, all(c.g), 3, c.cols, c.spec, new float[c.scales.length]))
             .isNotFinite();
       }
     }
@@ -221,12 +295,33 @@ class QuantiserKernelsTest {
     assertThatThrownBy(
             () ->
                 QuantizedStep.step(
-                    STEP, w, c.g, v, v, c.scales, new float[6], 3, c.cols, c.spec, v))
+                    STEP,
+                    w,
+                    all(c.g),
+                    v,
+                    v,
+                    c.scales,
+                    new float[6],
+                    3,
+                    c.cols,
+                    c.spec,
+                    WeightCopy.of(v)))
         .hasMessage("QuantizedStep: scales[0] is 0.0, allowed are finite positive numbers");
     assertThatThrownBy(
             () ->
-                QuantizedStep.gradient(w, c.scales, new float[5], 3, c.cols, c.spec, new float[6]))
+                QuantizedStep.gradient(
+                    w, c.scales, all(new float[5]), 3, c.cols, c.spec, new float[6]))
         .hasMessage("QuantizedStep: g holds 5 elements, allowed is exactly 96");
+    WeightCopy narrow = new WeightCopy(all(v), true);
+    assertThatThrownBy(
+            () ->
+                QuantizedStep.step(
+                    STEP, w, all(c.g), v, v, c.scales, c.after, 3, c.cols, c.spec, narrow))
+        .hasMessage("QuantizedStep: the copy holds 384 bytes, allowed is exactly 192");
+    assertThatThrownBy(() -> AdamW.step(STEP, w, all(c.g), v, v, narrow))
+        .hasMessage("AdamW.step: the copy holds 384 bytes, allowed is exactly 192");
+    assertThatThrownBy(() -> AdamW.step(STEP, w, all(c.g).asSlice(2), v, v, null))
+        .hasMessage("AdamW.step: g holds 95 elements, allowed is exactly 96");
     assertThatThrownBy(() -> new AdamW.Settings(1e-2, .9, 1, 1e-8, .1, 3, 1f))
         .hasMessageContaining("betas are 0.9 and 1.0");
     assertThat(w).isEqualTo(c.w);
@@ -250,7 +345,18 @@ class QuantiserKernelsTest {
             JAVA_FLOAT,
             ADDRESS);
     MethodHandle adamW =
-        library.onHeap("gk_adamw_step", ADDRESS, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+        library.onHeap(
+            "gk_adamw_step",
+            ADDRESS,
+            JAVA_LONG,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            ADDRESS,
+            JAVA_INT);
+    MethodHandle scales =
+        library.onHeap("gk_scales", ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT, ADDRESS);
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment w = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4);
       MemorySegment s = arena.allocateFrom(JAVA_FLOAT, 1, 0);
@@ -278,10 +384,19 @@ class QuantiserKernelsTest {
       assertThat(code(search, 0, w, 1L, 4L, 4, ratios, Float.NaN, 1f, out)).isEqualTo(-1);
       assertThat(code(search, 0, w, 1L, 4L, 4, none, 1e-8f, 1f, out)).isEqualTo(-2);
       assertThat(code(search, 0, none, 0L, 4L, 4, none, 1e-8f, 1f, none)).isZero();
-      assertThat(code(adamW, 0, w, -1L, w, w, w, w)).isEqualTo(-1);
-      assertThat(code(adamW, 0, none, 4L, w, w, w, w)).isEqualTo(-2);
-      assertThat(code(adamW, 9, w, 4L, w, w, w, w)).isEqualTo(-5);
+      assertThat(code(adamW, 0, w, -1L, w, w, w, w, out, 0)).isEqualTo(-1);
+      assertThat(code(adamW, 0, none, 4L, w, w, w, w, out, 0)).isEqualTo(-2);
+      assertThat(code(adamW, 9, w, 4L, w, w, w, w, out, 0)).isEqualTo(-5);
+      assertThat(code(scales, 0, w, -1L, 1f, 2f, out)).isEqualTo(-1);
+      assertThat(code(scales, 0, w, 4L, 2f, 1f, out)).isEqualTo(-1);
+      assertThat(code(scales, 0, w, 4L, Float.NaN, 1f, out)).isEqualTo(-1);
+      assertThat(code(scales, 0, none, 4L, 1f, 2f, out)).isEqualTo(-2);
+      assertThat(code(scales, 0, w, 4L, 1f, 2f, none)).isEqualTo(-2);
+      assertThat(code(scales, 9, w, 4L, 1f, 2f, out)).isEqualTo(-5);
       assertThat(out.toArray(JAVA_FLOAT)).containsOnly(7f);
+      MemorySegment infinite = arena.allocateFrom(JAVA_FLOAT, 0, Float.POSITIVE_INFINITY, 0, 0);
+      MemorySegment exponentials = arena.allocate(16);
+      assertThat(code(scales, 0, infinite, 4L, 1f, 2f, exponentials)).isEqualTo(-7);
       // A scale of zero is useless, not a fault; the other group is right.
       assertThat(code(fake, 0, g, w, s, out)).isZero();
       assertThat(Arrays.copyOf(out.toArray(JAVA_FLOAT), 2)).containsExactly(1f, 2f);

@@ -260,13 +260,18 @@ public final class LibTorchArray extends ArrayOperators {
   }
 
   private void requireContiguous() {
+    if (!isContiguous()) {
+      throw new UnsupportedOperationException(
+          "values cannot be set in a view %s that is not row-major".formatted(shape));
+    }
+  }
+
+  /** Whether the values lie row-major, without gaps. */
+  public boolean isContiguous() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
       Aten.check((int) Abi.CONTIGUOUS.invokeExact(handle(), out.address()), "reading strides");
-      if (out.get(ValueLayout.JAVA_BYTE, 0) == 0) {
-        throw new UnsupportedOperationException(
-            "values cannot be set in a view %s that is not row-major".formatted(shape));
-      }
+      return out.get(ValueLayout.JAVA_BYTE, 0) != 0;
     } catch (Throwable e) {
       throw Abi.unexpected(e);
     }

@@ -3,6 +3,7 @@ package io.gracebeam.worker.methods.training;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.index.NDIndex;
+import ai.djl.ndarray.types.DataType;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
@@ -12,6 +13,9 @@ import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.LsqGradient;
 import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.kernels.QuantizedStep;
+import io.gracebeam.worker.kernels.WeightCopy;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -38,14 +42,16 @@ final class Parameters {
     final float[] w;
     final float[] m;
     final float[] v;
-    float[] g; // kept from step to step: a new one each time would cost as much as the step
+    MemorySegment g; // the engine's own, or buffer
+    float[] buffer; // of g; kept from step to step: a new one each time would cost as much as it
+    boolean written; // the engine's array holds the values of w and theta
     QuantSpec spec;
     float[] theta;
     float[] thetaM;
     float[] thetaV;
     float[] dTheta;
-    float[] quantized;
-    float[] scales; // of theta; null if theta or w may have changed since quantized was written
+    float[] scales; // of theta; null if it may have changed
+    float[] quantized; // w, where the engine's array is out of reach; null if w may have changed
 
     Slot(String name, NDArray array, float[] master) {
       this.name = name;
@@ -57,6 +63,13 @@ final class Parameters {
       this.w = master == null ? array.toFloatArray() : master;
       this.m = new float[w.length];
       this.v = new float[w.length];
+    }
+
+    /** Whoever asked may change w and theta. */
+    void changing() {
+      scales = null;
+      quantized = null;
+      written = false;
     }
   }
 
@@ -93,7 +106,7 @@ final class Parameters {
         s.thetaM = new float[s.theta.length];
         s.thetaV = new float[s.theta.length];
         s.dTheta = new float[s.theta.length];
-        s.quantized = new float[s.w.length];
+        s.written = false;
       }
     }
   }
@@ -110,26 +123,17 @@ final class Parameters {
   }
 
   /**
-   * Writes the (quantised) weights into the engine's arrays, which are then leaves with a zero
-   * gradient; new ones where the engine cannot overwrite. The scope closes what the engine makes on
-   * the way: a forgotten view would keep a whole gradient alive in every step.
+   * Sees that the engine's arrays hold the (quantised) weights and are leaves with a zero gradient;
+   * new ones where the engine cannot overwrite. The scope closes what the engine makes on the way:
+   * a forgotten view would keep a whole gradient alive in every step.
    */
   void write() {
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       for (Slot s : slots) {
-        float[] values = s.w;
-        if (s.spec != null) {
-          if (s.scales == null) {
-            s.scales = LogScaleQuantizer.scales(s.theta);
-            LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, s.quantized);
-          }
-          values = s.quantized;
-        }
-        if (!EngineArrays.overwrite(s.array, values)) {
-          s.array.intern(
-              EngineArrays.of(
-                  s.array.getManager(), values, s.array.getShape(), s.array.getDataType()));
+        if (!s.written) {
+          write(s.array, s.spec == null ? s.w : quantized(s));
+          s.written = true;
         }
         s.array.setRequiresGradient(true);
         clear(s.array);
@@ -137,8 +141,26 @@ final class Parameters {
     }
   }
 
+  private static void write(NDArray array, float[] values) {
+    if (!EngineArrays.overwrite(array, values)) {
+      array.intern(
+          EngineArrays.of(array.getManager(), values, array.getShape(), array.getDataType()));
+    }
+  }
+
+  private static float[] quantized(Slot s) {
+    if (s.quantized != null) {
+      return s.quantized;
+    }
+    s.scales = LogScaleQuantizer.scales(s.theta);
+    float[] out = new float[s.w.length];
+    LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, out);
+    return out;
+  }
+
   /**
-   * Reads and clears the accumulated gradients, clips their global norm, and steps.
+   * Reads the accumulated gradients, clips their global norm, and steps. Where native code reaches
+   * the engine's arrays, their new values are written at once.
    *
    * @param number optimiser step, from 1
    * @param where names step and examples in the error
@@ -159,22 +181,33 @@ final class Parameters {
     for (Slot s : slots) {
       double decay = s.matrix ? t.getWeightDecay() : 0;
       AdamW.Settings own = settings(t, rate, decay, number, scale);
+      MemorySegment memory = EngineArrays.memory(s.array);
+      WeightCopy reached =
+          memory == null
+              ? null
+              : new WeightCopy(memory, s.array.getDataType() == DataType.BFLOAT16);
       if (s.spec == null) {
-        step(own, s.w, s.g, s.m, s.v);
+        AdamW.step(own, s.w, s.g, s.m, s.v, reached);
       } else {
-        float[] before = scales(s);
-        step(
-            settings(t, rate * t.getScaleRateFactor(), 0, number, scale),
-            s.theta,
-            s.dTheta,
-            s.thetaM,
-            s.thetaV);
-        s.scales = LogScaleQuantizer.scales(s.theta);
-        QuantizedStep.step(
-            own, s.w, s.g, s.m, s.v, before, s.scales, s.rows, s.cols, s.spec, s.quantized);
+        AdamW.Settings ofScales = settings(t, rate * t.getScaleRateFactor(), 0, number, scale);
+        quantizedStep(s, own, ofScales, reached);
       }
+      s.written = reached != null;
     }
     return norm;
+  }
+
+  private static void quantizedStep(
+      Slot s, AdamW.Settings own, AdamW.Settings ofScales, WeightCopy reached) {
+    float[] before = scales(s);
+    MemorySegment dTheta = MemorySegment.ofArray(s.dTheta);
+    AdamW.step(ofScales, s.theta, dTheta, s.thetaM, s.thetaV, null);
+    s.scales = LogScaleQuantizer.scales(s.theta);
+    if (reached == null && s.quantized == null) {
+      s.quantized = new float[s.w.length];
+    }
+    WeightCopy out = reached == null ? WeightCopy.of(s.quantized) : reached;
+    QuantizedStep.step(own, s.w, s.g, s.m, s.v, before, s.scales, s.rows, s.cols, s.spec, out);
   }
 
   private static AdamW.Settings settings(
@@ -182,43 +215,52 @@ final class Parameters {
     return new AdamW.Settings(rate, t.getBeta1(), t.getBeta2(), EPS, decay, number, scale);
   }
 
-  private static void step(AdamW.Settings s, float[] p, float[] g, float[] m, float[] v) {
-    AdamW.step(p, g, m, v, s.lr(), s.b1(), s.b2(), s.eps(), s.decay(), s.t(), s.gradScale());
-  }
-
   private static float[] scales(Slot s) {
     return s.scales == null ? LogScaleQuantizer.scales(s.theta) : s.scales;
   }
 
   /**
-   * Gradients by the engine's arrays and by the log-scales into the slots; the sum of the squares
-   * of the straight-through ones.
+   * Finds the gradients by the engine's arrays, which stay theirs until the next {@link #write},
+   * and those by the log-scales; the sum of the squares of the straight-through ones.
    */
   double gradients() {
     double square = 0;
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       for (Slot s : slots) {
-        s.g = EngineArrays.floats(s.array.getGradient(), s.g);
-        clear(s.array);
+        s.g = gradient(s);
         square +=
             s.spec == null
                 ? squares(s.g)
                 : QuantizedStep.gradient(s.w, scales(s), s.g, s.rows, s.cols, s.spec, s.dTheta)
-                    + squares(s.dTheta);
+                    + squares(MemorySegment.ofArray(s.dTheta));
       }
     }
     return square;
   }
 
+  /** In the engine's memory, which the leaf keeps, or copied into the buffer. */
+  private static MemorySegment gradient(Slot s) {
+    try (NDArray gradient = s.array.getGradient()) {
+      if (gradient.getDataType() == DataType.FLOAT32) {
+        MemorySegment memory = EngineArrays.memory(gradient);
+        if (memory != null) {
+          return memory;
+        }
+      }
+      s.buffer = EngineArrays.floats(gradient, s.buffer);
+      return MemorySegment.ofArray(s.buffer);
+    }
+  }
+
   /** Straight-through gradient of a weight after {@link #gradients}; for tests. */
   float[] gradient(String name) {
     Slot s = slot(name);
-    float[] out = s.g.clone();
+    float[] g = s.g.toArray(ValueLayout.JAVA_FLOAT);
     if (s.spec != null) {
-      LsqGradient.apply(s.w, s.theta, s.g, s.rows, s.cols, s.spec, out, new float[s.theta.length]);
+      LsqGradient.apply(s.w, s.theta, g, s.rows, s.cols, s.spec, g, new float[s.theta.length]);
     }
-    return out;
+    return g;
   }
 
   /** Log-scale gradient of a weight after {@link #gradients}; for tests. */
@@ -238,7 +280,7 @@ final class Parameters {
 
   private Slot changing(String name) {
     Slot s = slot(name);
-    s.scales = null;
+    s.changing();
     return s;
   }
 
@@ -250,7 +292,7 @@ final class Parameters {
   SortedMap<String, float[]> state() {
     SortedMap<String, float[]> out = new TreeMap<>();
     for (Slot s : slots) {
-      s.scales = null;
+      s.changing();
       out.put(M + s.name, s.m);
       out.put(V + s.name, s.v);
       if (s.spec != null) {
@@ -288,7 +330,7 @@ final class Parameters {
     }
   }
 
-  private static double squares(float[] g) {
+  private static double squares(MemorySegment g) {
     return KernelProvider.best().squares(g);
   }
 }
