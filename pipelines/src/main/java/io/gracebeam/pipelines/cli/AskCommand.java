@@ -61,6 +61,12 @@ final class AskCommand implements Callable<Integer> {
     if (!Files.isRegularFile(image)) {
       throw GraceException.user("--image: '%s' is no file", image);
     }
+    String own = EngineOptions.given(spec.commandLine().getParseResult());
+    if (!workers.isEmpty() && own != null) {
+      throw GraceException.user(
+          "%s is given beside --workers, which have engines of their own; allowed: one of the two",
+          own);
+    }
     EngineSettings settings = engine.settings();
     GenerateRequest request =
         GenerateRequest.newBuilder()

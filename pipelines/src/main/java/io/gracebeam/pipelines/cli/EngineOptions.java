@@ -2,7 +2,9 @@ package io.gracebeam.pipelines.cli;
 
 import io.gracebeam.proto.recipe.EngineChecks;
 import io.gracebeam.proto.v1.EngineSettings;
+import java.util.stream.Stream;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParseResult;
 
 /** The engine of a command that has no recipe. */
 final class EngineOptions {
@@ -22,6 +24,14 @@ final class EngineOptions {
       paramLabel = "N",
       description = "Threads of the engine, up to 1024; 0 (default) for all cores.")
   int threads;
+
+  /** The first of these options that the command line gives; null without one. */
+  static String given(ParseResult line) {
+    return Stream.of("--engine", "--compute", "--device", "--threads")
+        .filter(line::hasMatchedOption)
+        .findFirst()
+        .orElse(null);
+  }
 
   /**
    * What was asked for.

@@ -11,12 +11,13 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Real processes with settings that cannot be had: one line on the terminal, and who acts. */
+/** Real processes: settings that cannot be had are one line on the terminal, and who acts. */
 @Timeout(120)
 class BadSettingsTest {
   private static final String GRACE = "io.gracebeam.pipelines.cli.GraceCommand";
@@ -61,10 +62,30 @@ class BadSettingsTest {
     }
   }
 
+  @Test
+  void threadsAreThoseOfEngineAndKernels() throws Exception {
+    Ended doctor = run("doctor", "", List.of("--threads", "1"));
+    assertThat(doctor.code).as(doctor.err).isZero();
+    assertThat(doctor.out).contains(" 1 thread, ").doesNotContain("2 thread");
+    assertThat(doctor.out).containsPattern("scalar kernels|, 1 thread[(]s[)]");
+  }
+
   /** Runs a command with options and checks its code and its only line, which has two texts. */
   private void refused(String command, String libtorch, int code, String... optionsAndTexts)
       throws IOException, InterruptedException {
     int texts = optionsAndTexts.length - 2;
+    Ended ended = run(command, libtorch, List.of(optionsAndTexts).subList(0, texts));
+    assertThat(ended.err.lines()).as(ended.err).hasSize(1);
+    assertThat(ended.err).startsWith("grace").contains(optionsAndTexts[texts]);
+    assertThat(ended.err).contains(optionsAndTexts[texts + 1]).doesNotContain("\tat ");
+    assertThat(ended.code).as(ended.err).isEqualTo(code);
+    assertThat(ended.out).doesNotContain("\tat ");
+  }
+
+  private record Ended(int code, String out, String err) {}
+
+  private Ended run(String command, String libtorch, List<String> options)
+      throws IOException, InterruptedException {
     List<String> line = new ArrayList<>();
     line.add(System.getProperty("java.home") + "/bin/java");
     line.add("--enable-native-access=ALL-UNNAMED");
@@ -74,7 +95,7 @@ class BadSettingsTest {
     if (!command.equals("worker")) {
       line.add(command);
     }
-    line.addAll(List.of(optionsAndTexts).subList(0, texts));
+    line.addAll(options);
     if (command.equals("ask")) {
       line.addAll(List.of("--model", folder.resolve("model").toString()));
       line.addAll(List.of("--image", folder.resolve("image.png").toString(), "what is this ?"));
@@ -90,11 +111,9 @@ class BadSettingsTest {
     } finally {
       process.destroyForcibly();
     }
-    String said = Files.readString(err, StandardCharsets.UTF_8).strip();
-    assertThat(said.lines()).as(said).hasSize(1);
-    assertThat(said).startsWith("grace").contains(optionsAndTexts[texts]);
-    assertThat(said).contains(optionsAndTexts[texts + 1]).doesNotContain("\tat ");
-    assertThat(process.exitValue()).as(said).isEqualTo(code);
-    assertThat(Files.readString(out, StandardCharsets.UTF_8)).doesNotContain("\tat ");
+    return new Ended(
+        process.exitValue(),
+        Files.readString(out, StandardCharsets.UTF_8),
+        Files.readString(err, StandardCharsets.UTF_8).strip());
   }
 }

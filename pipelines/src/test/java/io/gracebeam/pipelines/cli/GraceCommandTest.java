@@ -126,8 +126,13 @@ class GraceCommandTest {
         .isEqualTo(2);
     assertThat(run("ask", "--model", ".", "--image", "pom.xml", "--device", "gpu", "why"))
         .isEqualTo(2);
+    String[] elsewhere = {
+      "ask", "--model", ".", "--image", "pom.xml", "--workers", "h:1", "--threads", "0", "why"
+    };
+    assertThat(run(elsewhere)).isEqualTo(2);
+    assertThat(err.toString()).contains("--threads is given beside --workers");
     assertThat(err.toString().strip().lines())
-        .hasSize(5)
+        .hasSize(6)
         .allMatch(line -> line.contains("allowed: "));
     assertThat(out.toString()).isEmpty();
   }

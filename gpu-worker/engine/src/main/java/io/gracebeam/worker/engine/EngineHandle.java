@@ -9,7 +9,8 @@ import ai.djl.ndarray.types.DataType;
  *
  * @param engine DJL's engine
  * @param device where tensors live
- * @param description for people: name, version, device, threads
+ * @param description for people: name, version, device, threads, instructions, and under "bits" a
+ *     hash of what the engine makes of fixed numbers
  * @param digest sha256 (hex) of everything about the engine that may change a result's bits; part
  *     of stage keys
  * @param threads intra-operator threads

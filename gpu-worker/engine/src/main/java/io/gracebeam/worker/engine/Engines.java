@@ -63,15 +63,7 @@ public final class Engines {
     if (!matcher.matches()) {
       throw GraceException.user("engine.device is '%s'; allowed: cpu, cuda:N", deviceName);
     }
-    if (settings.getThreads() < 0 || settings.getThreads() > LibTorchEngine.MOST_THREADS) {
-      throw GraceException.user(
-          "engine.threads is %s; allowed: 0 (all cores) to %d",
-          Integer.toUnsignedString(settings.getThreads()), LibTorchEngine.MOST_THREADS);
-    }
-    int threads =
-        settings.getThreads() == 0
-            ? Runtime.getRuntime().availableProcessors()
-            : settings.getThreads();
+    int threads = threads(settings);
     if (openedThreads != 0 && openedThreads != threads) {
       throw GraceException.user(
           "engine.threads is %d but this process already runs the engine with %d; allowed: the same count, or another process",
@@ -95,8 +87,9 @@ public final class Engines {
     }
     engine.setRandomSeed(0);
     DataType compute = compute(settings.getCompute(), engine, device);
+    String bits = Fingerprint.of(engine, device, compute);
     String description =
-        "%s %s%s %s %s, %d %s%s"
+        "%s %s%s %s %s, %d %s%s, bits %s"
             .formatted(
                 name,
                 engine.getVersion(),
@@ -110,7 +103,8 @@ public final class Engines {
                         .formatted(
                             own.deterministic() ? "deterministic" : "not deterministic",
                             own.instructions())
-                    : "");
+                    : "",
+                bits);
     String identity =
         String.join(
             "\n",
@@ -120,6 +114,22 @@ public final class Engines {
             System.getProperty("os.name"),
             System.getProperty("os.arch"));
     return new EngineHandle(engine, device, description, sha256(identity), threads, compute);
+  }
+
+  /**
+   * Threads that settings ask for.
+   *
+   * @throws GraceException USER, if they are out of range
+   */
+  public static int threads(EngineSettings settings) {
+    if (settings.getThreads() < 0 || settings.getThreads() > LibTorchEngine.MOST_THREADS) {
+      throw GraceException.user(
+          "engine.threads is %s; allowed: 0 (all cores) to %d",
+          Integer.toUnsignedString(settings.getThreads()), LibTorchEngine.MOST_THREADS);
+    }
+    return settings.getThreads() == 0
+        ? Runtime.getRuntime().availableProcessors()
+        : settings.getThreads();
   }
 
   private static void requireCompute(String wish, String name) {

@@ -41,6 +41,16 @@ public final class KernelProvider {
   }
 
   /**
+   * Bounds the threads of this process's kernels, unless {@code grace.kernels.threads} does; to be
+   * called before {@link #best}. No result depends on their number.
+   */
+  public static void threads(int n) {
+    if (System.getProperty(Parallel.THREADS) == null) {
+      System.setProperty(Parallel.THREADS, Integer.toString(n));
+    }
+  }
+
+  /**
    * The kernels of this process.
    *
    * @throws IllegalArgumentException if the property holds something else than scalar, vector or

@@ -55,6 +55,7 @@ final class GraceMethods implements WorkMethods {
    * @throws GraceException (user, environment) if engine or device cannot be had
    */
   GraceMethods(EngineSettings settings) {
+    KernelProvider.threads(Engines.threads(settings)); // the engine already uses kernels
     engine = Engines.open(settings);
     facts = facts(engine);
   }

@@ -10,9 +10,9 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /** Runs a class of the tests in a process of its own, with this one's class path. */
-final class Children {
+public final class Children {
   /** What a process left. */
-  record Result(int status, String output) {}
+  public record Result(int status, String output) {}
 
   private Children() {}
 
@@ -24,7 +24,7 @@ final class Children {
     return result.output();
   }
 
-  static Result start(
+  public static Result start(
       List<String> options, Map<String, String> environment, String main, String... arguments)
       throws IOException, InterruptedException {
     List<String> command = new ArrayList<>();
