@@ -44,6 +44,11 @@ final class DemoCommand implements Callable<Integer> {
   @Option(names = "--seeds", paramLabel = "N", description = "How many seeds train; 1 by default.")
   int seeds = 1;
 
+  @Option(
+      names = "--independent",
+      description = "Each seed makes its own teacher and student, not the first for all.")
+  boolean independent;
+
   @Option(names = "--quick", description = "Small: drawn shapes, a few minutes on two cores.")
   boolean quick;
 
@@ -71,10 +76,9 @@ final class DemoCommand implements Callable<Integer> {
       throw GraceException.user("--seeds is %d; allowed: 1 to 1000", seeds);
     }
     String name = quick || images.isEmpty() ? "quick" : "photos";
+    String start = start(name + ".start.yaml");
     StartSettings settings =
-        StartSettings.parse(
-            start.isPresent() ? text(start.get()) : resource(name + ".start.yaml"),
-            start.map(Path::toString).orElse(name + ".start.yaml"));
+        StartSettings.parse(start, this.start.map(Path::toString).orElse(name + ".start.yaml"));
     Recipe read =
         recipe.isPresent()
             ? RecipeReader.read(recipe.get())
@@ -89,8 +93,7 @@ final class DemoCommand implements Callable<Integer> {
     Recipe resolved = RecipeReader.resolve(many.build());
     Path folder = out.orElse(Path.of("runs", resolved.getName()));
     try (RunFolder run = RunFolder.open(folder)) {
-      run.write(
-          "start.yaml", start.isPresent() ? text(start.get()) : resource(name + ".start.yaml"));
+      run.write("start.yaml", start);
       DemoData data = new DemoData(ArtifactStore.open(run.store()), settings, images, testImages);
       Run whole = new Run(run, resolved, Optional.of(settings), Optional.of(data));
       try (WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
@@ -99,6 +102,18 @@ final class DemoCommand implements Callable<Integer> {
       }
     }
     return 0;
+  }
+
+  private String start(String builtIn) throws IOException {
+    if (!independent) {
+      return start.isPresent() ? text(start.get()) : resource(builtIn);
+    }
+    if (start.isPresent()) {
+      throw GraceException.user(
+          "--independent changes the built-in settings, and --start names others; allowed: teacher_per_seed and student_per_seed there");
+    }
+    return "teacher_per_seed: true\nstudent_per_seed: true\n"
+        + resource(builtIn).replaceAll("(?m)^(teacher|student)_per_seed: .*\n", "");
   }
 
   private static String text(Path file) {

@@ -7,6 +7,7 @@ import io.gracebeam.proto.v1.AverageWork;
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.GenerateRequest;
+import io.gracebeam.proto.v1.PrepareWork;
 import io.gracebeam.proto.v1.Question;
 import io.gracebeam.proto.v1.Recipe;
 import io.gracebeam.proto.v1.TeacherCache;
@@ -64,7 +65,7 @@ public final class RunPlan {
    * One evaluated model: a row of the table for one seed.
    *
    * @param variant its resolved variant
-   * @param seed the seed; the teacher has only the first
+   * @param seed the seed; a teacher of all seeds has only the first
    * @param model stage (or {@code @} input) whose artifact answers
    * @param trained stage whose curves belong to it; empty where nothing was trained
    */
@@ -145,9 +146,19 @@ public final class RunPlan {
     return recipe;
   }
 
-  /** The stage that makes the teacher, or the given folder. */
-  public String teacher() {
-    return start.isPresent() ? "prepare/teacher" : TEACHER;
+  /** The stage that makes the teacher of one seed, or the given folder. */
+  public String teacher(long seed) {
+    return start.isPresent() ? "prepare/teacher" + ofTeacher(seed) : TEACHER;
+  }
+
+  /** The stage that joins the signals of one seed's teacher; planned if a variant distils. */
+  public String signals(long seed) {
+    return "signals" + ofTeacher(seed);
+  }
+
+  /** End of the ids of what hangs on the teacher alone. */
+  private String ofTeacher(long seed) {
+    return start.isPresent() && start.get().teacherPerSeed() ? "/s" + seed : "";
   }
 
   /** The stage that makes the student of one seed, or the given folder. */
@@ -164,13 +175,15 @@ public final class RunPlan {
     boolean distils = recipe.getVariantsList().stream().anyMatch(v -> !plain(v.getDistillation()));
     if (distils) {
       requireTeacher("a variant distils");
-      extract();
+      recipe.getSeedsList().forEach(this::extract);
     }
     for (Variant variant : recipe.getVariantsList()) {
       List<Long> seeds = recipe.getSeedsList();
       if (variant.getSource().equals("teacher")) {
         requireTeacher("variant teacher is asked for");
-        models.add(new Model(variant, seeds.get(0), teacher(), Optional.empty()));
+        seeds.stream()
+            .filter(seed -> seed.equals(seeds.get(0)) || !ofTeacher(seed).isEmpty())
+            .forEach(seed -> models.add(new Model(variant, seed, teacher(seed), Optional.empty())));
         continue;
       }
       for (long seed : seeds) {
@@ -185,37 +198,34 @@ public final class RunPlan {
     if (start.isEmpty()) {
       return;
     }
-    long first = recipe.getSeeds(0);
-    add(
-        "prepare/teacher",
-        StageKind.PREPARE,
-        Map.of("dataset", TEACHER_DATASET),
-        start.get().teacher(),
-        first,
-        "");
     for (long seed : recipe.getSeedsList()) {
-      if (!stages.containsKey(student(seed))) {
-        add(
-            student(seed),
-            StageKind.PREPARE,
-            Map.of("dataset", DATASET),
-            start.get().student(),
-            seed,
-            "");
-      }
+      prepare(teacher(seed), TEACHER_DATASET, start.get().teacher(), seed);
+    }
+    for (long seed : recipe.getSeedsList()) {
+      prepare(student(seed), DATASET, start.get().student(), seed);
     }
   }
 
-  private void extract() {
+  /** Once, with the first of the seeds that share it. */
+  private void prepare(String id, String dataset, PrepareWork work, long seed) {
+    if (!stages.containsKey(id)) {
+      add(id, StageKind.PREPARE, Map.of("dataset", dataset), work, seed, "");
+    }
+  }
+
+  private void extract(long seed) {
+    if (stages.containsKey(signals(seed))) {
+      return;
+    }
     int unit = Math.max(1, recipe.getData().getShardExamples());
     TeacherCache cache = recipe.getTeacherCache();
     Map<String, String> units = new LinkedHashMap<>();
     for (int first = 0, i = 0; first < sizes.examples(); first += unit, i++) {
-      String id = "extract/u%04d".formatted(i);
+      String id = "extract%s/u%04d".formatted(ofTeacher(seed), i);
       add(
           id,
           StageKind.EXTRACT,
-          Map.of("teacher", teacher(), "dataset", DATASET),
+          Map.of("teacher", teacher(seed), "dataset", DATASET),
           ExtractRequest.newBuilder()
               .setFirst(first)
               .setCount(Math.min(unit, sizes.examples() - first))
@@ -226,8 +236,8 @@ public final class RunPlan {
           "");
       units.put("unit-%04d".formatted(i), id);
     }
-    units.put("teacher", teacher());
-    add("signals", StageKind.SIGNALS, units, cache, 0, "");
+    units.put("teacher", teacher(seed));
+    add(signals(seed), StageKind.SIGNALS, units, cache, 0, "");
   }
 
   private Model student(Variant variant, long seed) {
@@ -295,7 +305,7 @@ public final class RunPlan {
         inputs.put("student", round == 0 ? student(seed) : previous);
         inputs.put("dataset", DATASET);
         if (!plain(variant.getDistillation())) {
-          inputs.put("signals", "signals");
+          inputs.put("signals", signals(seed));
         }
         if (round > 0) {
           inputs.put("state", previous);
@@ -371,7 +381,7 @@ public final class RunPlan {
       return;
     }
     if (recipe.getVariantsList().stream().anyMatch(Variants::needsTeacher)) {
-      show("teacher", 16, true, teacher());
+      show("teacher", 16, true, teacher(recipe.getSeeds(0)));
     }
     firstSeed(model -> model.variant().getSource().equals("baseline"))
         .ifPresent(model -> show(model.variant().getName(), 16, false, model.model()));

@@ -26,6 +26,7 @@ import org.yaml.snakeyaml.constructor.SafeConstructor;
  * @param side photos along one side of a grid: 2 or 3
  * @param photo pixels along one side of a photo
  * @param seed seed of the grids
+ * @param teacherPerSeed whether every seed prepares its own teacher, which then gives its signals
  * @param studentPerSeed whether every seed prepares its own student
  * @param teacher how the teacher is made
  * @param student how the student is made
@@ -38,6 +39,7 @@ public record StartSettings(
     int side,
     int photo,
     long seed,
+    boolean teacherPerSeed,
     boolean studentPerSeed,
     PrepareWork teacher,
     PrepareWork student)
@@ -48,7 +50,8 @@ public record StartSettings(
     return studentGrids == trainGrids && studentPhotosPerClass == 0;
   }
 
-  private static final Set<String> KEYS = Set.of("grids", "student_per_seed", "teacher", "student");
+  private static final Set<String> KEYS =
+      Set.of("grids", "teacher_per_seed", "student_per_seed", "teacher", "student");
   private static final Set<String> GRID_KEYS =
       Set.of("train", "student_train", "student_photos_per_class", "test", "side", "photo", "seed");
 
@@ -81,9 +84,18 @@ public record StartSettings(
         integer(grids, "side", where, 2, 3),
         integer(grids, "photo", where, 8, 512),
         integer(grids, "seed", where, 0, Integer.MAX_VALUE),
-        Boolean.TRUE.equals(map.get("student_per_seed")),
+        flag(map, "teacher_per_seed", where),
+        flag(map, "student_per_seed", where),
         work(map.get("teacher"), where, "teacher"),
         work(map.get("student"), where, "student"));
+  }
+
+  private static boolean flag(Map<?, ?> map, String key, String where) {
+    Object value = map.containsKey(key) ? map.get(key) : Boolean.FALSE;
+    if (!(value instanceof Boolean set)) {
+      throw GraceException.user("%s: %s is '%s'; allowed: true, false", where, key, value);
+    }
+    return set;
   }
 
   private static PrepareWork work(Object value, String where, String key) {

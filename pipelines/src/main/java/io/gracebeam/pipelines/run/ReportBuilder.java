@@ -26,6 +26,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /** Assembles {@code report.json} from the artifacts of a finished run. */
@@ -208,8 +209,13 @@ final class ReportBuilder {
     return 16;
   }
 
+  /** The signals that are shown: of the first seed, where each has its own teacher. */
+  private String joined() {
+    return plan.signals(recipe.getSeeds(0));
+  }
+
   private void gate(ObjectNode report) {
-    ReportInput.Stage signals = byId.get("signals");
+    ReportInput.Stage signals = byId.get(joined());
     report.set(
         "gate",
         signals == null
@@ -286,15 +292,20 @@ final class ReportBuilder {
    * units measured themselves.
    */
   private void signals(ObjectNode node) {
-    ReportInput.Stage signals = byId.get("signals");
+    ReportInput.Stage signals = byId.get(joined());
     if (signals == null) {
       return;
     }
     JsonNode gate = tree(folder(signals).resolve(JoinSignals.GATE));
     long total = 0;
     Map<String, double[]> measures = new TreeMap<>();
+    Set<String> units =
+        plan.stages().stream()
+            .filter(stage -> stage.id().equals(joined()))
+            .flatMap(stage -> stage.inputs().values().stream())
+            .collect(Collectors.toSet());
     for (ReportInput.Stage stage : input.stages()) {
-      if (stage.kind().equals("extract")) {
+      if (stage.kind().equals("extract") && units.contains(stage.id())) {
         total += stage.manifest().getArtifact().getBytes();
         stage
             .manifest()

@@ -28,6 +28,13 @@ class GraceCommandTest {
   }
 
   @Test
+  void independentSeedsOfOtherSettingsAreTheUsers() {
+    assertThat(run("demo", "--independent", "--start", "pom.xml")).isEqualTo(2);
+    assertThat(err.toString()).contains("teacher_per_seed and student_per_seed there");
+    assertThat(err.toString().strip().lines()).hasSize(1);
+  }
+
+  @Test
   void missingRecipeIsTheUsersAndWithoutStackTrace() {
     assertThat(run("run", "no-such-recipe.yaml")).isEqualTo(2);
     assertThat(err.toString()).contains("no-such-recipe.yaml").doesNotContain("\tat ");

@@ -150,6 +150,82 @@ class RunPlanTest {
         .containsExactly("gram/teacher", "gram/grace-int2");
   }
 
+  private static Optional<StartSettings> start(String flags) {
+    String made = ": {shape: {}, tower: {}, instruction: {}}\n";
+    return Optional.of(
+        StartSettings.parse(
+            "grids: {train: 3, test: 1, side: 2, photo: 8, seed: 1}\n"
+                + flags
+                + "teacher"
+                + made
+                + "student"
+                + made,
+            "s"));
+  }
+
+  @Test
+  void seedsShareWhatIsNotTheirOwn() {
+    Recipe recipe =
+        recipe("", "teacher", "bf16", "grace-int4").toBuilder()
+            .addSeeds(8)
+            .setShards(1)
+            .setRounds(1)
+            .build();
+    assertThat(RunPlan.of(recipe, SIZES, start("")).describe())
+        .isEqualTo(
+            """
+            0 prepare/teacher dataset=@teacher-dataset
+            0 prepare/student/s7 dataset=@dataset
+            1 extract/u0000 dataset=@dataset teacher=prepare/teacher
+            1 extract/u0001 dataset=@dataset teacher=prepare/teacher
+            2 signals teacher=prepare/teacher unit-0000=extract/u0000 unit-0001=extract/u0001
+            3 train/grace-int4/s7/r0/k0 dataset=@dataset signals=signals student=prepare/student/s7
+            4 export/grace-int4/s7 trained=train/grace-int4/s7/r0/k0
+            3 train/grace-int4/s8/r0/k0 dataset=@dataset signals=signals student=prepare/student/s7
+            4 export/grace-int4/s8 trained=train/grace-int4/s8/r0/k0
+            1 answer/teacher/s7/pope/u000 images=@benchmark/pope model=prepare/teacher
+            1 answer/bf16/s7/pope/u000 images=@benchmark/pope model=prepare/student/s7
+            1 answer/bf16/s8/pope/u000 images=@benchmark/pope model=prepare/student/s7
+            5 answer/grace-int4/s7/pope/u000 images=@benchmark/pope model=export/grace-int4/s7
+            5 answer/grace-int4/s8/pope/u000 images=@benchmark/pope model=export/grace-int4/s8
+            """);
+    assertThat(
+            RunPlan.of(recipe, SIZES, start("teacher_per_seed: true\nstudent_per_seed: true\n"))
+                .describe())
+        .isEqualTo(
+            """
+            0 prepare/teacher/s7 dataset=@teacher-dataset
+            0 prepare/teacher/s8 dataset=@teacher-dataset
+            0 prepare/student/s7 dataset=@dataset
+            0 prepare/student/s8 dataset=@dataset
+            1 extract/s7/u0000 dataset=@dataset teacher=prepare/teacher/s7
+            1 extract/s7/u0001 dataset=@dataset teacher=prepare/teacher/s7
+            2 signals/s7 teacher=prepare/teacher/s7 unit-0000=extract/s7/u0000 unit-0001=extract/s7/u0001
+            1 extract/s8/u0000 dataset=@dataset teacher=prepare/teacher/s8
+            1 extract/s8/u0001 dataset=@dataset teacher=prepare/teacher/s8
+            2 signals/s8 teacher=prepare/teacher/s8 unit-0000=extract/s8/u0000 unit-0001=extract/s8/u0001
+            3 train/grace-int4/s7/r0/k0 dataset=@dataset signals=signals/s7 student=prepare/student/s7
+            4 export/grace-int4/s7 trained=train/grace-int4/s7/r0/k0
+            3 train/grace-int4/s8/r0/k0 dataset=@dataset signals=signals/s8 student=prepare/student/s8
+            4 export/grace-int4/s8 trained=train/grace-int4/s8/r0/k0
+            1 answer/teacher/s7/pope/u000 images=@benchmark/pope model=prepare/teacher/s7
+            1 answer/teacher/s8/pope/u000 images=@benchmark/pope model=prepare/teacher/s8
+            1 answer/bf16/s7/pope/u000 images=@benchmark/pope model=prepare/student/s7
+            1 answer/bf16/s8/pope/u000 images=@benchmark/pope model=prepare/student/s8
+            5 answer/grace-int4/s7/pope/u000 images=@benchmark/pope model=export/grace-int4/s7
+            5 answer/grace-int4/s8/pope/u000 images=@benchmark/pope model=export/grace-int4/s8
+            """);
+  }
+
+  @Test
+  void flagsAreTrueOrFalse() {
+    assertThat(start("teacher_per_seed: false\n").orElseThrow().teacherPerSeed()).isFalse();
+    assertThatThrownBy(() -> start("student_per_seed: 1\n"))
+        .hasMessage("s: student_per_seed is '1'; allowed: true, false");
+    assertThatThrownBy(() -> start("teacher_per_seed: 'yes'\n"))
+        .hasMessage("s: teacher_per_seed is 'yes'; allowed: true, false");
+  }
+
   @Test
   void distillingWithoutTeacherIsRefused() {
     assertThatThrownBy(() -> RunPlan.of(recipe("", "grace-int4"), SIZES, Optional.empty()))

@@ -57,6 +57,7 @@ final class TinyRun {
         quick.side(),
         quick.photo(),
         quick.seed(),
+        quick.teacherPerSeed(),
         quick.studentPerSeed(),
         prepare(quick.teacher()),
         prepare(quick.student()));
