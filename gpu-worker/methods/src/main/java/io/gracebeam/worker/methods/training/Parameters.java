@@ -42,7 +42,8 @@ final class Parameters {
     final float[] w;
     final float[] m;
     final float[] v;
-    MemorySegment g; // the engine's own, or buffer
+    MemorySegment g; // of held, or buffer; null if the gradient may have changed
+    NDArray held; // the gradient whose memory g is, so that it stays
     float[] buffer; // of g; kept from step to step: a new one each time would cost as much as it
     boolean written; // the engine's array holds the values of w and theta
     QuantSpec spec;
@@ -63,6 +64,15 @@ final class Parameters {
       this.w = master == null ? array.toFloatArray() : master;
       this.m = new float[w.length];
       this.v = new float[w.length];
+    }
+
+    /** The engine may change the gradient again. */
+    void release() {
+      g = null;
+      if (held != null) {
+        held.close();
+        held = null;
+      }
     }
 
     /** Whoever asked may change w and theta. */
@@ -135,6 +145,7 @@ final class Parameters {
           write(s.array, s.spec == null ? s.w : quantized(s));
           s.written = true;
         }
+        s.release();
         s.array.setRequiresGradient(true);
         clear(s.array);
       }
@@ -239,15 +250,18 @@ final class Parameters {
     return square;
   }
 
-  /** In the engine's memory, which the leaf keeps, or copied into the buffer. */
+  /** In the engine's memory, which is held for it, or copied into the buffer. */
   private static MemorySegment gradient(Slot s) {
-    try (NDArray gradient = s.array.getGradient()) {
-      if (gradient.getDataType() == DataType.FLOAT32) {
-        MemorySegment memory = EngineArrays.memory(gradient);
-        if (memory != null) {
-          return memory;
-        }
-      }
+    s.release();
+    NDArray gradient = s.array.getGradient();
+    MemorySegment memory =
+        gradient.getDataType() == DataType.FLOAT32 ? EngineArrays.memory(gradient) : null;
+    if (memory != null) {
+      NDScope.unregister(gradient);
+      s.held = gradient;
+      return memory;
+    }
+    try (gradient) {
       s.buffer = EngineArrays.floats(gradient, s.buffer);
       return MemorySegment.ofArray(s.buffer);
     }

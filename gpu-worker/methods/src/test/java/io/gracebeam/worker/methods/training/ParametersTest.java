@@ -3,6 +3,7 @@ package io.gracebeam.worker.methods.training;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import ai.djl.ndarray.NDArray;
 import io.gracebeam.proto.v1.Training;
 import java.util.HashMap;
 import java.util.Map;
@@ -109,6 +110,25 @@ class ParametersTest {
       Training t = TinyStudent.training(1).setClipNorm(0.01).build();
       double found = s.parameters.step(t, 0, 1, "test");
       assertThat(found).isCloseTo(norm(moments(0)), within(1e-6 * found));
+    }
+  }
+
+  /** Gradients are read where the engine keeps them, also once it has others for new leaves. */
+  @Test
+  void gradientsThatWereReadOutliveTheirLeaves() {
+    try (TinyStudent s = new TinyStudent(1)) {
+      s.parameters.write();
+      s.stepper.accumulate(s.batch, Stepper.Limits.micro(2), WEIGHTS);
+      s.parameters.gradients();
+      Map<String, NDArray> leaves = new TreeMap<>(s.model.parameters());
+      Map<String, float[]> before = new TreeMap<>();
+      leaves.keySet().removeAll(s.model.unusedParameters());
+      leaves.keySet().forEach(name -> before.put(name, s.parameters.gradient(name)));
+      for (NDArray leaf : leaves.values()) {
+        leaf.intern(leaf.getManager().zeros(leaf.getShape(), leaf.getDataType()));
+        leaf.getManager().ones(leaf.getShape()); // takes the memory of what was freed
+      }
+      before.forEach((name, g) -> assertThat(s.parameters.gradient(name)).as(name).isEqualTo(g));
     }
   }
 
