@@ -76,9 +76,9 @@ final class DemoCommand implements Callable<Integer> {
       throw GraceException.user("--seeds is %d; allowed: 1 to 1000", seeds);
     }
     String name = quick || images.isEmpty() ? "quick" : "photos";
-    String start = start(name + ".start.yaml");
+    String made = startText(name + ".start.yaml");
     StartSettings settings =
-        StartSettings.parse(start, this.start.map(Path::toString).orElse(name + ".start.yaml"));
+        StartSettings.parse(made, start.map(Path::toString).orElse(name + ".start.yaml"));
     Recipe read =
         recipe.isPresent()
             ? RecipeReader.read(recipe.get())
@@ -93,7 +93,7 @@ final class DemoCommand implements Callable<Integer> {
     Recipe resolved = RecipeReader.resolve(many.build());
     Path folder = out.orElse(Path.of("runs", resolved.getName()));
     try (RunFolder run = RunFolder.open(folder)) {
-      run.write("start.yaml", start);
+      run.write("start.yaml", made);
       DemoData data = new DemoData(ArtifactStore.open(run.store()), settings, images, testImages);
       Run whole = new Run(run, resolved, Optional.of(settings), Optional.of(data));
       try (WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
@@ -104,7 +104,7 @@ final class DemoCommand implements Callable<Integer> {
     return 0;
   }
 
-  private String start(String builtIn) throws IOException {
+  private String startText(String builtIn) throws IOException {
     if (!independent) {
       return start.isPresent() ? text(start.get()) : resource(builtIn);
     }

@@ -4,13 +4,11 @@ import ai.djl.Device;
 import ai.djl.engine.Engine;
 import ai.djl.engine.EngineException;
 import ai.djl.ndarray.types.DataType;
+import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.libtorch.LibTorchEngine;
 import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
 import java.util.Locale;
 import java.util.Set;
 import java.util.regex.Matcher;
@@ -113,7 +111,13 @@ public final class Engines {
             engine instanceof LibTorchEngine own ? Long.toString(own.build()) : "",
             System.getProperty("os.name"),
             System.getProperty("os.arch"));
-    return new EngineHandle(engine, device, description, sha256(identity), threads, compute);
+    return new EngineHandle(
+        engine,
+        device,
+        description,
+        Digests.sha256(identity.getBytes(StandardCharsets.UTF_8)),
+        threads,
+        compute);
   }
 
   /**
@@ -180,16 +184,6 @@ public final class Engines {
   private static void setIfAbsent(String key, String value) {
     if (System.getProperty(key) == null) {
       System.setProperty(key, value);
-    }
-  }
-
-  private static String sha256(String text) {
-    try {
-      return HexFormat.of()
-          .formatHex(
-              MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8)));
-    } catch (NoSuchAlgorithmException e) {
-      throw GraceException.bug("SHA-256 is missing from this Java run time").withCause(e);
     }
   }
 }

@@ -8,11 +8,9 @@ import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.nn.norm.LayerNorm;
-import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.artifact.Digests;
+import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
 import java.util.List;
 import java.util.Random;
 
@@ -35,12 +33,11 @@ final class Fingerprint {
   private static final int WIDTH = 32;
 
   private final NDManager manager;
-  private final MessageDigest digest;
+  private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
   private final Random random = new Random(1); // java.util's algorithm is part of its contract
 
-  private Fingerprint(NDManager manager, MessageDigest digest) {
+  private Fingerprint(NDManager manager) {
     this.manager = manager;
-    this.digest = digest;
   }
 
   /** As 16 hexadecimal digits; of float32 and of the type that is computed in. */
@@ -48,14 +45,12 @@ final class Fingerprint {
     try (NDManager manager = engine.newBaseManager(device);
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      Fingerprint f = new Fingerprint(manager, MessageDigest.getInstance("SHA-256"));
+      Fingerprint f = new Fingerprint(manager);
       f.add(DataType.FLOAT32);
       if (compute != DataType.FLOAT32) {
         f.add(compute);
       }
-      return HexFormat.of().formatHex(f.digest.digest(), 0, 8);
-    } catch (NoSuchAlgorithmException e) {
-      throw GraceException.bug("SHA-256 is missing from this Java run time").withCause(e);
+      return Digests.sha256(f.bytes.toByteArray()).substring(0, 16);
     }
   }
 
@@ -97,7 +92,7 @@ final class Fingerprint {
       for (float value : values) {
         bits.putInt(Float.floatToIntBits(value));
       }
-      digest.update(bits.array());
+      bytes.writeBytes(bits.array());
     }
   }
 }

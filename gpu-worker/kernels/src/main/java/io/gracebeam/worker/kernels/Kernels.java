@@ -91,7 +91,7 @@ public interface Kernels {
     float[] own = g.toArray(ValueLayout.JAVA_FLOAT);
     adamW(p, own, m, v, s.lr(), s.b1(), s.b2(), s.eps(), s.decay(), s.t(), s.gradScale());
     if (out != null) {
-      QuantizedStep.inBlocks(p.length, i -> out.set(i, p[i]));
+      Parallel.elements(p.length, i -> out.set(i, p[i]));
     }
   }
 

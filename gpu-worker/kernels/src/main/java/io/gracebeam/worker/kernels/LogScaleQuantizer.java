@@ -105,7 +105,7 @@ public final class LogScaleQuantizer {
   }
 
   static void scalesInJava(float[] theta, float[] scales) {
-    QuantizedStep.inBlocks(theta.length, i -> scales[i] = scale(theta[i]));
+    Parallel.elements(theta.length, i -> scales[i] = scale(theta[i]));
   }
 
   static float scale(float theta) {

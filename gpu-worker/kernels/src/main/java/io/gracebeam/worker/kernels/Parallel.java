@@ -11,6 +11,8 @@ final class Parallel {
   /** System property with the number of threads; the default is the number of processors. */
   static final String THREADS = "grace.kernels.threads";
 
+  private static final int BLOCK = 1 << 14;
+
   private Parallel() {}
 
   private static final class Shared {
@@ -45,5 +47,20 @@ final class Parallel {
       return;
     }
     pool.submit(() -> IntStream.range(0, blocks).parallel().forEach(body)).join();
+  }
+
+  /** Calls element(0) .. element(n - 1), in blocks on the shared pool where there are many. */
+  static void elements(int n, IntConsumer element) {
+    run(
+        shared(),
+        n > BLOCK,
+        n / BLOCK + (n % BLOCK == 0 ? 0 : 1),
+        b -> {
+          int from = b * BLOCK;
+          int to = n - from < BLOCK ? n : from + BLOCK;
+          for (int i = from; i < to; i++) {
+            element.accept(i);
+          }
+        });
   }
 }

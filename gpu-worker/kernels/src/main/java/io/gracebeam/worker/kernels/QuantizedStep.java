@@ -2,7 +2,6 @@ package io.gracebeam.worker.kernels;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.function.IntConsumer;
 
 /**
  * The optimiser step of a weight whose quantised form is what the model computes with: gradient of
@@ -11,7 +10,6 @@ import java.util.function.IntConsumer;
  */
 public final class QuantizedStep {
   private static final String WHERE = "QuantizedStep";
-  private static final int BLOCK = 1 << 14;
 
   private QuantizedStep() {}
 
@@ -107,7 +105,7 @@ public final class QuantizedStep {
       WeightCopy out) {
     int group = spec.groupSize();
     float[] masked = g.toArray(ValueLayout.JAVA_FLOAT);
-    inBlocks(
+    Parallel.elements(
         w.length,
         i -> {
           if (!passes((float) Math.rint(w[i] / before[i / group]), spec)) {
@@ -116,25 +114,11 @@ public final class QuantizedStep {
         });
     kernels.adamW(
         w, masked, m, v, s.lr(), s.b1(), s.b2(), s.eps(), s.decay(), s.t(), s.gradScale());
-    inBlocks(
+    Parallel.elements(
         w.length,
         i -> {
           float scale = after[i / group];
           out.set(i, (LogScaleQuantizer.code(w[i], scale, -spec.qn(), spec.qp()) + 0f) * scale);
-        });
-  }
-
-  static void inBlocks(int n, IntConsumer element) {
-    Parallel.run(
-        Parallel.shared(),
-        n > BLOCK,
-        n / BLOCK + (n % BLOCK == 0 ? 0 : 1),
-        b -> {
-          int from = b * BLOCK;
-          int to = n - from < BLOCK ? n : from + BLOCK;
-          for (int i = from; i < to; i++) {
-            element.accept(i);
-          }
         });
   }
 
