@@ -112,7 +112,7 @@ class Model(nn.Module):
         return self.head(self.norm(x[:, rows])), visual
 
 
-def centred(v):
+def centered(v):
     k = F.normalize(v.float(), dim=-1)
     k = k @ k.transpose(1, 2)
     return k - k.mean(1, keepdim=True) - k.mean(2, keepdim=True) + k.mean((1, 2), keepdim=True)
@@ -131,7 +131,7 @@ def grace_loss(logits, visual, targets, teacher, gram):
     ls, lt = (v.masked_fill(mask, -1e9).log_softmax(-1) for v in (zt, tt))
     nckd = (lt.exp() * (lt - ls)).sum(-1)
     kd = TEMPERATURE ** 2 * (gate * (ALPHA * tckd + BETA_DKD * nckd)).sum() / gate.sum()
-    k = centred(visual)
+    k = centered(visual)
     cka = (k * gram).sum((1, 2)) / (k.norm(dim=(1, 2)) * gram.norm(dim=(1, 2)))
     return ce + 0.5 * kd + (1 - cka).mean()
 
@@ -157,7 +157,7 @@ def main(name, dtype, threads, steps, device="cpu"):
         rows = torch.arange(n + 1 + c["text"] - c["supervised"] - 1, n + c["text"])
         targets = ids[:, -c["supervised"]:]
         teacher = torch.randn(c["examples"], c["supervised"], c["vocab"])
-        gram = centred(torch.randn(c["examples"], n, 16))
+        gram = centered(torch.randn(c["examples"], n, 16))
 
     def step():
         for at in range(0, c["examples"], c["micro"]):

@@ -76,7 +76,7 @@ QN, QP, GROUP, TEMPERATURE, BETA, BETA_DKD = 8, 7, 16, 2.0, 0.5, 4.0
 STEPS, RATE, SCALE_RATE, DECAY, CLIP, WARMUP = 20, 3e-4, 10.0, 0.05, 12.0, 2
 
 
-class FakeQuantised(torch.nn.Module):
+class FakeQuantized(torch.nn.Module):
     """LSQ with log-scales: s clip(round(w / s)), where rounding passes the gradient unchanged."""
 
     def __init__(self, weight):
@@ -113,7 +113,7 @@ def is_idle(name):
     return "vision_tower" in name and name.endswith("k_proj.bias")
 
 
-def centred(v):
+def centered(v):
     u = v / v.norm(dim=1, keepdim=True)
     k = u @ u.T
     return k - k.mean(0, keepdim=True) - k.mean(1, keepdim=True) + k.mean()
@@ -143,11 +143,11 @@ def training_goldens(model, cases, seed=11585):
         rows = list(range(first, len(case["ids"]) - 1))
         examples.append({
             "rows": rows, "teacher": torch.randn(len(rows), 64, generator=generator).mul(2),
-            "gram": centred(torch.randn(4, 6, generator=generator).double()).float()})
+            "gram": centered(torch.randn(4, 6, generator=generator).double()).float()})
     for layer in model.model.language_model.layers:
         for linear in (*(getattr(layer.self_attn, f"{n}_proj") for n in "qkvo"),
                        *(getattr(layer.mlp, f"{n}_proj") for n in ("gate", "up", "down"))):
-            parametrize.register_parametrization(linear, "weight", FakeQuantised(linear.weight))
+            parametrize.register_parametrization(linear, "weight", FakeQuantized(linear.weight))
     model.double()
     named = {canonical(name): value for name, value in model.named_parameters()}
     start = {name: value.detach().clone() for name, value in named.items()}
@@ -172,7 +172,7 @@ def training_goldens(model, cases, seed=11585):
             out = model(input_ids=ids, pixel_values=pixels, output_hidden_states=True)
             logits.append(out.logits[0, e["rows"]])
             targets.append(ids[0, [i + 1 for i in e["rows"]]])
-            a, b = e["gram"].double(), centred(out.hidden_states[-2][0, ids[0] == 5])
+            a, b = e["gram"].double(), centered(out.hidden_states[-2][0, ids[0] == 5])
             relations.append(1 - (a * b).sum() / a.norm() / b.norm())
         logits, targets = torch.cat(logits), torch.cat(targets)
         ce = F.cross_entropy(logits, targets)
@@ -187,7 +187,7 @@ def training_goldens(model, cases, seed=11585):
                 if value.grad is not None and not is_idle(name):
                     sizes = value.grad[value.grad != 0].abs()
                     weakest = min(weakest, (sizes.min() / sizes.square().mean().sqrt()).item())
-        margin = min([margin] + [m.margin for m in model.modules() if isinstance(m, FakeQuantised)])
+        margin = min([margin] + [m.margin for m in model.modules() if isinstance(m, FakeQuantized)])
     tensors = {}
     for name, value in sorted(named.items()):
         flat = value.detach().flatten()

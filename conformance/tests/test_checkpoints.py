@@ -92,6 +92,6 @@ def test_photos(tmp_path, number):
     photos = sorted(make_goldens.PHOTOS.glob("*.JPEG")) if make_goldens.PHOTOS.is_dir() else []
     if not photos:
         pytest.skip("the photos are not there; GRACE_PHOTOS names their folder")
-    grey = [p for p in photos if Image.open(p).mode == "L"]
-    chosen = [grey[0], photos[0], photos[len(photos) // 2], photos[-1]]
+    gray = [p for p in photos if Image.open(p).mode == "L"]
+    chosen = [gray[0], photos[0], photos[len(photos) // 2], photos[-1]]
     assert compare(write(tmp_path, 4, 4), chosen[number], atol=1e-3) == 32

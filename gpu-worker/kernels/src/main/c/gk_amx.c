@@ -49,7 +49,7 @@ GK_TARGET(GK_AMX_ISA) GK_INLINE void gk_amx_sums(const gk_product *p, int32_t fr
   for (int32_t i = 0; i < n; i++) {
     const int64_t at = (int64_t)(from + i) * p->w->runs + run;
     const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(high + 16 * i), 8), _mm512_load_si512(low + 16 * i));
-    const __m512i dot = _mm512_add_epi32(both, _mm512_set1_epi32(p->input.centre[at]));
+    const __m512i dot = _mm512_add_epi32(both, _mm512_set1_epi32(p->input.center[at]));
     const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(p->input.scales[at]));
     _mm512_store_ps(sums + 16 * i, _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factor, _mm512_load_ps(sums + 16 * i)));
   }

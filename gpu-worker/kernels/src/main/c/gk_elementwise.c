@@ -43,7 +43,7 @@ GK_TARGET(GK_TILE_ISA) GK_INLINE __m512 gk_sigmoid(__m512 v) {
   return _mm512_div_ps(one, _mm512_add_ps(one, gk_exp_16(_mm512_sub_ps(_mm512_setzero_ps(), v))));
 }
 
-/* ---- normalisation ---- */
+/* ---- normalization ---- */
 
 typedef struct {
   const gk_norm *n;
@@ -59,15 +59,15 @@ GK_TARGET(GK_TILE_ISA) static void gk_norm_rows(const void *context, int64_t fro
     const uint16_t *x = w->x + i * n->cols;
     uint16_t *y = w->y + i * n->cols;
     __m512 sum = _mm512_setzero_ps();
-    for (int32_t c = 0; n->centred && c < n->cols; c += 16) {
+    for (int32_t c = 0; n->centered && c < n->cols; c += 16) {
       sum = _mm512_add_ps(sum, gk_get(x + c, gk_first_16(n->cols - c)));
     }
     const float mean = _mm512_reduce_add_ps(sum) / (float)n->cols;
-    const __m512 centre = _mm512_set1_ps(mean);
+    const __m512 center = _mm512_set1_ps(mean);
     __m512 squares = _mm512_setzero_ps();
     for (int32_t c = 0; c < n->cols; c += 16) {
       const __mmask16 mask = gk_first_16(n->cols - c);
-      const __m512 v = _mm512_maskz_sub_ps(mask, gk_get(x + c, mask), centre);
+      const __m512 v = _mm512_maskz_sub_ps(mask, gk_get(x + c, mask), center);
       squares = _mm512_fmadd_ps(v, v, squares);
     }
     const float inverse = 1 / sqrtf(_mm512_reduce_add_ps(squares) / (float)n->cols + n->eps);
@@ -75,13 +75,13 @@ GK_TARGET(GK_TILE_ISA) static void gk_norm_rows(const void *context, int64_t fro
     w->statistics[2 * i + 1] = inverse;
     for (int32_t c = 0; c < n->cols; c += 16) {
       const __mmask16 mask = gk_first_16(n->cols - c);
-      const __m512 v = _mm512_mul_ps(_mm512_sub_ps(gk_get(x + c, mask), centre), _mm512_set1_ps(inverse));
+      const __m512 v = _mm512_mul_ps(_mm512_sub_ps(gk_get(x + c, mask), center), _mm512_set1_ps(inverse));
       gk_put(y + c, mask, _mm512_fmadd_ps(v, gk_get(n->weight + c, mask), gk_get_or(n->bias, c, mask, 0)));
     }
   }
 }
 
-void gk_normalise(gk_pool *pool, const gk_norm *n, const uint16_t *x, float *statistics, uint16_t *y) {
+void gk_normalize(gk_pool *pool, const gk_norm *n, const uint16_t *x, float *statistics, uint16_t *y) {
   const gk_norm_work w = {.n = n, .x = x, .statistics = statistics, .y = y};
   gk_run_rows(pool, gk_norm_rows, &w, n->rows);
 }
@@ -114,13 +114,13 @@ GK_TARGET(GK_TILE_ISA) static void gk_norm_back_rows(const void *context, int64_
   memset(d_weight, 0, (size_t)n->cols * 2 * sizeof *d_weight);
   for (int64_t i = from; i < end; i++) {
     const int64_t row = i * n->cols;
-    const __m512 centre = _mm512_set1_ps(n->centred ? w->statistics[2 * i] : 0);
+    const __m512 center = _mm512_set1_ps(n->centered ? w->statistics[2 * i] : 0);
     const __m512 inverse = _mm512_set1_ps(w->statistics[2 * i + 1]);
     __m512 sum = _mm512_setzero_ps();
     __m512 along = _mm512_setzero_ps();
     for (int32_t c = 0; c < n->cols; c += 16) {
       const __mmask16 mask = gk_first_16(n->cols - c);
-      const __m512 v = _mm512_maskz_mul_ps(mask, _mm512_sub_ps(gk_get(w->x + row + c, mask), centre), inverse);
+      const __m512 v = _mm512_maskz_mul_ps(mask, _mm512_sub_ps(gk_get(w->x + row + c, mask), center), inverse);
       const __m512 d = gk_d_y(w, row + c, mask);
       const __m512 scaled = _mm512_mul_ps(d, gk_get(n->weight + c, mask));
       sum = _mm512_add_ps(sum, scaled);
@@ -128,11 +128,11 @@ GK_TARGET(GK_TILE_ISA) static void gk_norm_back_rows(const void *context, int64_
       _mm512_mask_storeu_ps(d_weight + c, mask, _mm512_fmadd_ps(d, v, _mm512_maskz_loadu_ps(mask, d_weight + c)));
       _mm512_mask_storeu_ps(d_bias + c, mask, _mm512_add_ps(d, _mm512_maskz_loadu_ps(mask, d_bias + c)));
     }
-    const __m512 mean = _mm512_set1_ps(n->centred ? _mm512_reduce_add_ps(sum) / (float)n->cols : 0);
+    const __m512 mean = _mm512_set1_ps(n->centered ? _mm512_reduce_add_ps(sum) / (float)n->cols : 0);
     const __m512 mean_along = _mm512_set1_ps(_mm512_reduce_add_ps(along) / (float)n->cols);
     for (int32_t c = 0; c < n->cols; c += 16) {
       const __mmask16 mask = gk_first_16(n->cols - c);
-      const __m512 v = _mm512_mul_ps(_mm512_sub_ps(gk_get(w->x + row + c, mask), centre), inverse);
+      const __m512 v = _mm512_mul_ps(_mm512_sub_ps(gk_get(w->x + row + c, mask), center), inverse);
       const __m512 scaled = _mm512_mul_ps(gk_d_y(w, row + c, mask), gk_get(n->weight + c, mask));
       const __m512 d = _mm512_mul_ps(inverse, _mm512_sub_ps(_mm512_sub_ps(scaled, mean), _mm512_mul_ps(v, mean_along)));
       gk_put(w->d_x + row + c, mask, _mm512_add_ps(gk_get(w->d_more + row + c, mask), d));
@@ -154,7 +154,7 @@ static void gk_add_parts(const float *parts, int64_t count, int64_t row, int32_t
   }
 }
 
-void gk_normalise_back(gk_pool *pool, const gk_norm *n, const uint16_t *x, const float *statistics, const uint16_t *const *d_y, int32_t count,
+void gk_normalize_back(gk_pool *pool, const gk_norm *n, const uint16_t *x, const float *statistics, const uint16_t *const *d_y, int32_t count,
                        const uint16_t *d_more, uint16_t *d_x, float *d_weight, float *d_bias, float *scratch) {
   const gk_norm_back w = {
       .n = n, .x = x, .statistics = statistics, .d_y = d_y, .count = count, .d_more = d_more, .d_x = d_x, .parts = scratch};

@@ -18,7 +18,7 @@ static int64_t gk_input_layout(const gk_weight *w, int64_t m, uint8_t *base, gk_
   if (out != NULL) {
     out->codes = (int8_t *)base;
     out->scales = (float *)(base + codes);
-    out->centre = (int32_t *)(base + codes + numbers);
+    out->center = (int32_t *)(base + codes + numbers);
   }
   return codes + 2 * numbers;
 }
@@ -38,7 +38,7 @@ int64_t gk_product_scratch(const gk_weight *w, int64_t m) { return gk_input_layo
 
 /* `planes` is the distance from a run's high to its low bytes; 0 for 16-bit values. */
 GK_INLINE void gk_round_run(const float *x, int32_t n, int32_t steps, int64_t planes, int32_t offset, int8_t *codes, float *scale,
-                            int32_t *centre) {
+                            int32_t *center) {
   /* Bits of magnitudes are ordered as the numbers are, and integers have a maximum that needs no order of its own. */
   uint32_t most = 0;
   for (int32_t i = 0; i < n; i++) {
@@ -64,7 +64,7 @@ GK_INLINE void gk_round_run(const float *x, int32_t n, int32_t steps, int64_t pl
     }
   }
   *scale = empty ? 0.0f : step;
-  *centre = -offset * sum;
+  *center = -offset * sum;
   if (planes) {
     int8_t high[GK_RUN + GK_STEP];
     int8_t low[GK_RUN + GK_STEP];
@@ -92,7 +92,7 @@ GK_INLINE void gk_round_rows(const gk_product *p, int32_t part, int32_t parts, i
   const int64_t run_bytes = (int64_t)w->run_steps * (planes ? GK_STEP : 2 * GK_STEP);
   for (int64_t i = gk_first(all, part, parts); i < end; i++) {
     int8_t *codes = p->input.codes + i / w->runs * gk_codes_per_row(w) + i % w->runs * run_bytes;
-    gk_round_run(p->x + i * w->run, w->run, w->run_steps, plane, offset, codes, p->input.scales + i, p->input.centre + i);
+    gk_round_run(p->x + i * w->run, w->run, w->run_steps, plane, offset, codes, p->input.scales + i, p->input.center + i);
   }
 }
 
@@ -145,7 +145,7 @@ static void gk_block_scalar(const gk_product *p, int64_t block) {
       float sum = 0;
       for (int32_t run = 0; run < w->runs; run++) {
         const int64_t at = (int64_t)i * w->runs + run;
-        uint32_t dot = (uint32_t)p->input.centre[at];
+        uint32_t dot = (uint32_t)p->input.center[at];
         for (int32_t s = 0; s < w->run_steps; s++) {
           const int64_t tile = (int64_t)run * w->run_steps + s;
           int16_t values[GK_STEP];
@@ -178,7 +178,7 @@ GK_TARGET(GK_AVX2_ISA) GK_INLINE void gk_half_avx2(const gk_product *p, int64_t 
   for (int32_t run = 0; run < w->runs; run++) {
     __m256i dots[GK_TOGETHER];
     GK_EACH(i, M) {
-      dots[i] = _mm256_set1_epi32(p->input.centre[(int64_t)(from + i) * w->runs + run]);
+      dots[i] = _mm256_set1_epi32(p->input.center[(int64_t)(from + i) * w->runs + run]);
     }
     for (int32_t s = 0; s < w->run_steps; s++) {
       const int64_t tile = (int64_t)run * w->run_steps + s;
@@ -281,7 +281,7 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
   const int64_t row = gk_codes_per_row(w);
   const int8_t *x = p->input.codes + from * row;
   const float *x_scales = p->input.scales + (int64_t)from * w->runs;
-  const int32_t *centre = p->input.centre + (int64_t)from * w->runs;
+  const int32_t *center = p->input.center + (int64_t)from * w->runs;
   const int32_t runs = w->runs;
   const int32_t steps = w->run_steps;
   const int32_t tile = bytes ? 128 : 64;
@@ -304,7 +304,7 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_tile_vnni(const gk_product *p, int64_t 
       GK_EACH(k, 4) {
         high[i][k / 2][k % 2] = low[i][k / 2][k % 2] = _mm512_setzero_si512();
       }
-      low[i][0][0] = _mm512_set1_epi32(centre[(int64_t)i * runs + run]);
+      low[i][0][0] = _mm512_set1_epi32(center[(int64_t)i * runs + run]);
     }
     for (int32_t s = 0; s < steps; s += tiles) {
       GK_EACH(t, tiles) {

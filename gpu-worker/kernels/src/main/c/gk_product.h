@@ -30,7 +30,7 @@ typedef struct {
 typedef struct {
   int8_t *codes;   /* [m, 2, runs, run_steps, 8] or [m, runs, run_steps, 16] */
   float *scales;   /* [m, runs] */
-  int32_t *centre; /* [m, runs]: what the codes' offset adds to a sum, negated */
+  int32_t *center; /* [m, runs]: what the codes' offset adds to a sum, negated */
   float *values;   /* [m, cols padded to 4], for weights without codes alone: the input as it is */
 } gk_input;
 

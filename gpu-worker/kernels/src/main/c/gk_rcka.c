@@ -32,8 +32,8 @@ typedef struct {
   double *mean;         /* [n] */
   double *sums;         /* [n, 3]: squares of a and b, their products */
   float *x;             /* [rows, d] rows of length 1 */
-  float *a;             /* [rows, n] the teacher's, centred */
-  float *b;             /* [rows, n] similarities; centred; the gradient by them */
+  float *a;             /* [rows, n] the teacher's, centered */
+  float *b;             /* [rows, n] similarities; centered; the gradient by them */
   float *y;             /* [rows, tokens or features] a part of a product */
   void *packed;
   void *scratch;
@@ -154,22 +154,22 @@ GK_ALWAYS void gk_mean_part(void *context, int32_t part, int32_t parts) {
 GK_VERSIONS(gk_mean_part)
 
 /* Less the lower row's mean and then the higher one's, so that the result is symmetric. */
-GK_ALWAYS float gk_centred(float k, const double *mean, double all, int64_t i, int64_t j) {
+GK_ALWAYS float gk_centered(float k, const double *mean, double all, int64_t i, int64_t j) {
   return (float)((double)k - mean[i < j ? i : j] - mean[i < j ? j : i] + all);
 }
 
 /* The student's similarities, where they lie. */
-GK_ALWAYS void gk_centre_part(void *context, int32_t part, int32_t parts) {
+GK_ALWAYS void gk_center_part(void *context, int32_t part, int32_t parts) {
   const gk_relation *r = context;
   const int64_t end = gk_first(r->count, part + 1, parts);
   for (int64_t i = gk_first(r->count, part, parts); i < end; i++) {
     for (int64_t j = 0; j < r->n; j++) {
       float *b = r->b + i * r->n + j;
-      *b = gk_centred(*b, r->mean, r->all, r->first + i, j);
+      *b = gk_centered(*b, r->mean, r->all, r->first + i, j);
     }
   }
 }
-GK_VERSIONS(gk_centre_part)
+GK_VERSIONS(gk_center_part)
 
 /* The teacher's, of which the upper triangle is read, so that they are symmetric as well. */
 GK_ALWAYS void gk_teacher_part(void *context, int32_t part, int32_t parts) {
@@ -180,7 +180,7 @@ GK_ALWAYS void gk_teacher_part(void *context, int32_t part, int32_t parts) {
     const int64_t i = r->first + own;
     for (int64_t j = 0; j < n; j++) {
       const float k = r->teacher[i < j ? i * n + j : j * n + i];
-      r->a[own * n + j] = gk_centred(k, r->mean_teacher, r->all_teacher, i, j);
+      r->a[own * n + j] = gk_centered(k, r->mean_teacher, r->all_teacher, i, j);
     }
   }
 }
@@ -200,7 +200,7 @@ GK_ALWAYS void gk_sums_part(void *context, int32_t part, int32_t parts) {
 }
 GK_VERSIONS(gk_sums_part)
 
-/* Gradient by the similarities: -2 (a / ab - <a, b> b / (ab <b, b>)); centred a and b make centring it superfluous. */
+/* Gradient by the similarities: -2 (a / ab - <a, b> b / (ab <b, b>)); centered a and b make centering it superfluous. */
 GK_ALWAYS void gk_slope_part(void *context, int32_t part, int32_t parts) {
   const gk_relation *r = context;
   const int64_t all = (int64_t)r->count * r->n;
@@ -370,12 +370,12 @@ static double gk_mean_of(const gk_relation *r, const double *means) {
   return all;
 }
 
-/* Both matrices' rows at work, centred; similarities that are there already stay. */
-static void gk_centre(gk_workers at, gk_relation *r) {
+/* Both matrices' rows at work, centered; similarities that are there already stay. */
+static void gk_center(gk_workers at, gk_relation *r) {
   if (r->rows < r->n) {
     gk_similarities(at, r);
   }
-  GK_DO(at, gk_centre_part, r);
+  GK_DO(at, gk_center_part, r);
   GK_DO(at, gk_teacher_part, r);
 }
 
@@ -411,13 +411,13 @@ int32_t gk_gram(gk_pool *pool, int32_t isa, const float *v, int32_t n, int32_t d
   r.first = 0;
   r.count = n;
   r.b = out;
-  GK_DO(at, gk_centre_part, &r);
+  GK_DO(at, gk_center_part, &r);
   return 0;
 }
 
-/* Sums of squares of both centred matrices and of their products; the rows of the last pass stay. */
+/* Sums of squares of both centered matrices and of their products; the rows of the last pass stay. */
 static void gk_sums(gk_workers at, gk_relation *r, double *tt, double *ss, double *ts) {
-  /* A matrix that was rounded for storage is no longer centred; centring again keeps the gradient exact. */
+  /* A matrix that was rounded for storage is no longer centered; centering again keeps the gradient exact. */
   r->first = 0;
   r->count = r->n;
   gk_means(at, r, r->teacher, r->mean_teacher);
@@ -431,7 +431,7 @@ static void gk_sums(gk_workers at, gk_relation *r, double *tt, double *ss, doubl
   r->all = gk_mean_of(r, r->mean);
   for (int32_t first = 0; first < r->n; first += r->rows) {
     gk_rows_from(r, first);
-    gk_centre(at, r);
+    gk_center(at, r);
     GK_DO(at, gk_sums_part, r);
   }
   for (int64_t i = 0; i < r->n; i++) {
@@ -465,7 +465,7 @@ int32_t gk_rcka(gk_pool *pool, int32_t isa, const float *teacher, const float *v
   for (int32_t first = 0; first < n; first += r.rows) {
     gk_rows_from(&r, first);
     if (r.rows < n) {
-      gk_centre(at, &r);
+      gk_center(at, &r);
     }
     GK_DO(at, gk_slope_part, &r);
     gk_times(at, &r, r.b, gk_features_part_versions[isa], d, n, r.features, dv + (int64_t)first * d);

@@ -91,18 +91,18 @@ GK_ALWAYS double gk_fold_lanes(const double *lanes) {
   return a[0] + a[1];
 }
 
-/* ---- quantiser ---- */
+/* ---- quantizer ---- */
 
 typedef struct {
   const gk_grouping *shape;
   int64_t groups; /* of a row */
   gk_floats low;  /* least code, in all lanes: the compiler does not see that they stay the same */
   gk_floats high;
-} gk_quantiser;
+} gk_quantizer;
 
-static inline gk_quantiser gk_quantiser_of(const gk_grouping *g) {
+static inline gk_quantizer gk_quantizer_of(const gk_grouping *g) {
   const float high = (float)((1 << (g->bits - 1)) - 1);
-  return (gk_quantiser){.shape = g, .groups = g->cols / g->group, .low = gk_all(-high - 1.0f), .high = gk_all(high)};
+  return (gk_quantizer){.shape = g, .groups = g->cols / g->group, .low = gk_all(-high - 1.0f), .high = gk_all(high)};
 }
 
 static inline int32_t gk_check_grouping(int32_t isa, const gk_grouping *g) {
@@ -119,12 +119,12 @@ static inline int32_t gk_check_grouping(int32_t isa, const gk_grouping *g) {
 /* The pool, or null where the work is too small for it. */
 static inline gk_pool *gk_worth(gk_pool *pool, int64_t numbers) { return numbers < 1 << 14 ? NULL : pool; }
 
-GK_ALWAYS float gk_scale_of(const gk_quantiser *q, const float *scales, int64_t row, int64_t group) {
+GK_ALWAYS float gk_scale_of(const gk_quantizer *q, const float *scales, int64_t row, int64_t group) {
   return scales[q->shape->one_scale ? 0 : row * q->groups + group];
 }
 
 /* Codes as floats. Clipping to integers first is the same as rounding first. */
-GK_ALWAYS gk_floats gk_codes(const gk_quantiser *q, gk_floats w, float scale) {
+GK_ALWAYS gk_floats gk_codes(const gk_quantizer *q, gk_floats w, float scale) {
   return gk_nearest(gk_clip(w / scale, q->low, q->high));
 }
 

@@ -181,7 +181,7 @@ static void gk_apply_back(gk_training *t, const uint16_t *x, int32_t in, int par
 static gk_norm gk_norm_of(const gk_training *t, int parameter) {
   return (gk_norm){.rows = t->rows,
                    .cols = t->s->width,
-                   .centred = t->s->kind == GK_CLIP,
+                   .centered = t->s->kind == GK_CLIP,
                    .eps = t->s->eps,
                    .weight = t->weights[parameter],
                    .bias = t->weights[parameter + 1]};
@@ -207,7 +207,7 @@ static void gk_block_there(gk_training *t, const uint16_t *x, uint16_t *y) {
   const int32_t heads = s->heads * s->head_dim;
   uint16_t *const product = t->space.d_norm[0];
   const gk_norm norm1 = gk_norm_of(t, GK_NORM1);
-  gk_normalise(t->pool, &norm1, x, v->statistics1, v->norm1);
+  gk_normalize(t->pool, &norm1, x, v->statistics1, v->norm1);
   const uint16_t *biases[3];
   for (int part = 0; part < 3; part++) {
     const gk_third third = gk_third_of(s, part);
@@ -219,7 +219,7 @@ static void gk_block_there(gk_training *t, const uint16_t *x, uint16_t *y) {
   gk_apply(t, v->mixed, heads, GK_OUT, s->width, (gk_lines){product, s->width});
   gk_add_residual(t->pool, t->rows, s->width, x, product, t->weights[GK_OUT_BIAS], v->middle);
   const gk_norm norm2 = gk_norm_of(t, GK_NORM2);
-  gk_normalise(t->pool, &norm2, v->middle, v->statistics2, v->norm2);
+  gk_normalize(t->pool, &norm2, v->middle, v->statistics2, v->norm2);
   const int64_t gates = gk_gate_row(s);
   if (gk_gated_mlp(s)) {
     gk_apply(t, v->norm2, s->width, GK_GATE, s->mlp, (gk_lines){v->gates, gates});
@@ -256,7 +256,7 @@ static void gk_block_back(gk_training *t, const uint16_t *x, uint16_t *d_y, uint
     gk_apply_back(t, v->norm2, s->width, GK_GATE, s->mlp, (gk_lines){w->d_gates, gates}, w->d_norm[1], gradients);
   }
   const gk_norm norm2 = gk_norm_of(t, GK_NORM2);
-  gk_normalise_back(t->pool, &norm2, v->middle, v->statistics2, (const uint16_t *const *)w->d_norm, gk_gated_mlp(s) ? 2 : 1, d_y, w->d_middle,
+  gk_normalize_back(t->pool, &norm2, v->middle, v->statistics2, (const uint16_t *const *)w->d_norm, gk_gated_mlp(s) ? 2 : 1, d_y, w->d_middle,
                     gradients[GK_NORM2], gradients[GK_NORM2_BIAS], w->columns);
   /* Attention. */
   const gk_lines d_middle = {w->d_middle, s->width};
@@ -271,7 +271,7 @@ static void gk_block_back(gk_training *t, const uint16_t *x, uint16_t *d_y, uint
     gk_column_sums(t->pool, d, t->rows, third.out, gradients[third.parameter + 1], w->columns);
   }
   const gk_norm norm1 = gk_norm_of(t, GK_NORM1);
-  gk_normalise_back(t->pool, &norm1, x, v->statistics1, (const uint16_t *const *)w->d_norm, 3, w->d_middle, d_x, gradients[GK_NORM1],
+  gk_normalize_back(t->pool, &norm1, x, v->statistics1, (const uint16_t *const *)w->d_norm, 3, w->d_middle, d_x, gradients[GK_NORM1],
                     gradients[GK_NORM1_BIAS], w->columns);
 }
 

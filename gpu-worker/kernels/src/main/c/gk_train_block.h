@@ -39,27 +39,27 @@ typedef struct {
 
 #define GK_ADDENDS 3 /* most matrices that a sum is made of */
 
-/* Layer normalisation (RMS if not `centred`) over rows of x [rows, cols] with weight and bias [cols]; the latter may be null. */
+/* Layer normalization (RMS if not `centered`) over rows of x [rows, cols] with weight and bias [cols]; the latter may be null. */
 typedef struct {
   int64_t rows;
   int32_t cols;
-  int32_t centred;
+  int32_t centered;
   float eps;
   const uint16_t *weight;
   const uint16_t *bias;
 } gk_norm;
 
 /* y = norm(x); statistics [rows, 2] become mean and 1 / deviation. */
-void gk_normalise(gk_pool *pool, const gk_norm *n, const uint16_t *x, float *statistics, uint16_t *y);
+void gk_normalize(gk_pool *pool, const gk_norm *n, const uint16_t *x, float *statistics, uint16_t *y);
 
-/* Numbers of scratch space of gk_normalise_back and gk_column_sums. */
+/* Numbers of scratch space of gk_normalize_back and gk_column_sums. */
 int64_t gk_column_scratch(int64_t rows, int64_t cols);
 
 /*
  * d_x = d_more + gradient by x, where the gradient by y is the sum of `count` matrices [rows, cols]; weight and bias gradients [cols] are
  * added to unless null. d_x may be d_more.
  */
-void gk_normalise_back(gk_pool *pool, const gk_norm *n, const uint16_t *x, const float *statistics, const uint16_t *const *d_y, int32_t count,
+void gk_normalize_back(gk_pool *pool, const gk_norm *n, const uint16_t *x, const float *statistics, const uint16_t *const *d_y, int32_t count,
                        const uint16_t *d_more, uint16_t *d_x, float *d_weight, float *d_bias, float *scratch);
 
 /* sums [cols] += the columns of x [rows, cols], `row` numbers from row to row. */

@@ -1,10 +1,10 @@
-/* Gradient of the quantiser, and the optimiser's step. */
+/* Gradient of the quantizer, and the optimizer's step. */
 #include "gk_train.h"
 
 /* ---- gradient ---- */
 
 typedef struct {
-  gk_quantiser q;
+  gk_quantizer q;
   const float *w;
   const float *scales;
   const float *d;
@@ -15,7 +15,7 @@ typedef struct {
 } gk_gradient;
 
 /* Where the straight-through estimator lets the gradient pass; *code becomes the clipped code and *ratio w / s. */
-GK_ALWAYS gk_ints gk_mask(const gk_quantiser *q, gk_floats w, float scale, gk_floats *code, gk_floats *ratio) {
+GK_ALWAYS gk_ints gk_mask(const gk_quantizer *q, gk_floats w, float scale, gk_floats *code, gk_floats *ratio) {
   *ratio = w / scale;
   const gk_floats rounded = gk_nearest(gk_clip(*ratio, q->low - 1.0f, q->high + 1.0f));
   *code = gk_clip(rounded, q->low, q->high);
@@ -80,7 +80,7 @@ GK_ALWAYS void gk_gradient_part(void *context, int32_t part, int32_t parts) {
 }
 GK_VERSIONS(gk_gradient_part)
 
-int32_t gk_quantiser_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
+int32_t gk_quantizer_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
                               float *dw, double *d_scale, float *d_theta, double *squares) {
   const int32_t error = gk_check_grouping(isa, shape);
   if (error != 0) {
@@ -89,7 +89,7 @@ int32_t gk_quantiser_gradient(gk_pool *pool, int32_t isa, const gk_grouping *sha
   if (w == NULL || scales == NULL || d == NULL) {
     return GK_EALIGN;
   }
-  gk_gradient g = {.q = gk_quantiser_of(shape), .w = w, .scales = scales, .d = d, .dw = dw};
+  gk_gradient g = {.q = gk_quantizer_of(shape), .w = w, .scales = scales, .d = d, .dw = dw};
   g.d_scale = d_scale;
   g.d_theta = d_theta;
   g.squares = squares;
@@ -151,7 +151,7 @@ typedef struct {
 } gk_copy;
 
 typedef struct {
-  gk_quantiser q; /* unused by a plain step */
+  gk_quantizer q; /* unused by a plain step */
   const gk_adamw *step;
   int64_t n; /* of a plain step */
   float *p;
@@ -210,7 +210,7 @@ GK_VERSIONS(gk_plain_part)
 GK_ALWAYS void gk_ask(const float *p) { __builtin_prefetch((const void *)((uintptr_t)p + 32 * GK_LANES * sizeof(float))); }
 
 /* Mask, step and new value of up to sixteen weights of a group from `at` on. */
-GK_ALWAYS void gk_quantised_weights(const gk_update *u, gk_adamw step, int64_t at, int64_t n, float before, float after) {
+GK_ALWAYS void gk_quantized_weights(const gk_update *u, gk_adamw step, int64_t at, int64_t n, float before, float after) {
   gk_floats code;
   gk_floats ratio;
   gk_floats p = gk_load_some(u->p + at, n);
@@ -229,7 +229,7 @@ GK_ALWAYS void gk_quantised_weights(const gk_update *u, gk_adamw step, int64_t a
   gk_put(u->out, at, gk_codes(&u->q, p, after) * after, n);
 }
 
-GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
+GK_ALWAYS void gk_quantized_part(void *context, int32_t part, int32_t parts) {
   const gk_update u = *(const gk_update *)context;
   const gk_adamw step = *u.step;
   const gk_grouping shape = *u.q.shape;
@@ -241,15 +241,15 @@ GK_ALWAYS void gk_quantised_part(void *context, int32_t part, int32_t parts) {
       const float after = gk_scale_of(&u.q, u.after, row, k);
       const int64_t at = row * shape.cols + k * shape.group;
       for (int64_t i = 0; i < whole; i += GK_LANES) {
-        gk_quantised_weights(&u, step, at + i, GK_LANES, before, after);
+        gk_quantized_weights(&u, step, at + i, GK_LANES, before, after);
       }
       if (whole < shape.group) {
-        gk_quantised_weights(&u, step, at + whole, shape.group - whole, before, after);
+        gk_quantized_weights(&u, step, at + whole, shape.group - whole, before, after);
       }
     }
   }
 }
-GK_VERSIONS(gk_quantised_part)
+GK_VERSIONS(gk_quantized_part)
 
 int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t n, float *p, const float *g, float *m, float *v, void *out,
                       int32_t half) {
@@ -270,7 +270,7 @@ int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t 
   return 0;
 }
 
-int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
+int32_t gk_quantized_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
                           float *v, const float *scales_before, const float *scales_after, void *out, int32_t half) {
   const int32_t error = gk_check_grouping(isa, shape);
   if (error != 0) {
@@ -279,9 +279,9 @@ int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, 
   if (step == NULL || w == NULL || g == NULL || m == NULL || v == NULL || scales_before == NULL || scales_after == NULL || out == NULL) {
     return GK_EALIGN;
   }
-  gk_update u = {.q = gk_quantiser_of(shape), .step = step, .p = w, .g = g, .m = m, .v = v, .out = {out, half}};
+  gk_update u = {.q = gk_quantizer_of(shape), .step = step, .p = w, .g = g, .m = m, .v = v, .out = {out, half}};
   u.before = scales_before;
   u.after = scales_after;
-  gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_quantised_part_versions[isa], &u);
+  gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_quantized_part_versions[isa], &u);
   return 0;
 }

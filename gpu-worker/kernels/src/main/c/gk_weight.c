@@ -149,8 +149,8 @@ int32_t gk_pack(const int32_t *words, const float *scales, int32_t bits, int32_t
     return GK_ESPACE;
   }
   const int64_t row_words = ((int64_t)cols * bits + 31) / 32;
-  const uint32_t centre = 1u << (bits - 1);
-  const uint32_t shift = (1u << (w.code_bits - 1)) - centre; /* from code + centre to code + 2^(code_bits - 1) */
+  const uint32_t center = 1u << (bits - 1);
+  const uint32_t shift = (1u << (w.code_bits - 1)) - center; /* from code + center to code + 2^(code_bits - 1) */
   const uint8_t nothing = (uint8_t)(w.code_bits == 4 ? 0x88 : 0x80);
   const int64_t tile = gk_tile_bytes(&w);
   memset(out, 0, GK_ALIGN);

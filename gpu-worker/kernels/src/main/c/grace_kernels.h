@@ -144,7 +144,7 @@ int32_t gk_forward(gk_decoder *decoder, int32_t rows, const int32_t *slots, cons
 /* Last norm and head of states [rows, width]: logits [rows, vocab]. */
 int32_t gk_logits(gk_decoder *decoder, int32_t rows, const float *x, float *logits);
 
-/* ---- quantisation ----
+/* ---- quantization ----
  *
  * No pointer needs to be aligned. Numbers are the caller's care: one that is not finite, or a scale of 0, gives a useless result, never a
  * fault.
@@ -176,10 +176,10 @@ int32_t gk_search_scales(gk_pool *pool, int32_t isa, const float *w, int64_t gro
 int32_t gk_scales(gk_pool *pool, int32_t isa, const float *theta, int64_t n, float least, float most, float *scales);
 
 /* Codes as packed words [rows, ceil(cols * bits / 32)] in gk_pack's order. */
-int32_t gk_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, int32_t *words);
+int32_t gk_quantize(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, int32_t *words);
 
 /* out [rows, cols] = code * s; out may be w. */
-int32_t gk_fake_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, float *out);
+int32_t gk_fake_quantize(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, float *out);
 
 /* ---- training ----
  *
@@ -188,12 +188,12 @@ int32_t gk_fake_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, c
  */
 
 /*
- * Straight-through gradient of a log-scale quantiser, see LsqGradient.java: with r = round(w / s) and the mask -2^(bits-1) <= r < 2^(bits-1),
+ * Straight-through gradient of a log-scale quantizer, see LsqGradient.java: with r = round(w / s) and the mask -2^(bits-1) <= r < 2^(bits-1),
  * d_scale [rows, cols / group] = sum over the group of d * (code - (w / s) mask) for the gradient d by code * s, d_theta = s * d_scale,
  * and dw = d mask. dw may be d. squares [rows] becomes the sum of the row's (d mask)^2; NaN if some d is not finite. Results that are
  * not wanted are null.
  */
-int32_t gk_quantiser_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
+int32_t gk_quantizer_gradient(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, const float *d,
                               float *dw, double *d_scale, float *d_theta, double *squares);
 
 #define GK_SQUARES (1 << 16)
@@ -223,10 +223,10 @@ int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t 
                       int32_t half);
 
 /*
- * The same for a quantised weight in one pass: g is masked as in gk_quantiser_gradient with the scales before the step, and out becomes
- * the new weight quantised with the scales after it, which may be the same array. As float32, out may be g.
+ * The same for a quantized weight in one pass: g is masked as in gk_quantizer_gradient with the scales before the step, and out becomes
+ * the new weight quantized with the scales after it, which may be the same array. As float32, out may be g.
  */
-int32_t gk_quantised_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
+int32_t gk_quantized_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
                           float *v, const float *scales_before, const float *scales_after, void *out, int32_t half);
 
 #define GK_KD 0
@@ -280,13 +280,13 @@ int32_t gk_top_k(gk_pool *pool, int32_t isa, const float *logits, int32_t rows, 
 int64_t gk_rcka_scratch(int32_t n, int32_t d);
 int64_t gk_rcka_least(int32_t n, int32_t d);
 
-/* Centred matrix of similarities [n, n] of states v [n, d], see Rcka.java. */
+/* Centered matrix of similarities [n, n] of states v [n, d], see Rcka.java. */
 int32_t gk_gram(gk_pool *pool, int32_t isa, const float *v, int32_t n, int32_t d, float *out, void *scratch, int64_t scratch_bytes);
 
 /*
- * 1 - CKA of states v [n, d] against the teacher's centred similarities [n, n], and its gradient dv [n, d], see Rcka.java.
+ * 1 - CKA of states v [n, d] against the teacher's centered similarities [n, n], and its gradient dv [n, d], see Rcka.java.
  * cka becomes the similarity. The result is 1, the similarity 1 and the gradient zero if there are fewer than `fewest` states or a
- * centred matrix has a sum of squares below `least`; else 0 or an error.
+ * centered matrix has a sum of squares below `least`; else 0 or an error.
  */
 int32_t gk_rcka(gk_pool *pool, int32_t isa, const float *teacher, const float *v, int32_t n, int32_t d, int32_t fewest, double least,
                 double *cka, float *dv, void *scratch, int64_t scratch_bytes);

@@ -21,7 +21,7 @@ __host__ __device__ constexpr int weight_loads(int bits) { return kTileBlocks * 
 __host__ __device__ constexpr int stage_bytes(int bits) { return 16 * (weight_loads(bits) + kTileInputs * kInputChunks); }
 
 /*
- * Where a 16-byte piece of an input lies in its stage. A quarter of a warp reads four neighbouring pieces of two inputs; odd inputs
+ * Where a 16-byte piece of an input lies in its stage. A quarter of a warp reads four neighboring pieces of two inputs; odd inputs
  * have their halves swapped, so those eight pieces lie in different banks.
  */
 GKC_DEVICE int piece_at(int input, int piece) { return input * kInputChunks + (piece ^ (input % 2 * 4)); }

@@ -1,5 +1,5 @@
 /*
- * The log-scale quantiser and its training step. A warp owns a group; lanes take its elements in turn, so that neighbours load
+ * The log-scale quantizer and its training step. A warp owns a group; lanes take its elements in turn, so that neighbors load
  * together, and sums are the same in any launch.
  */
 #include "gkc_launch.cuh"

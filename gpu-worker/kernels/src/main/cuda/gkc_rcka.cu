@@ -1,5 +1,5 @@
 /*
- * Relational loss 1 - CKA with its gradient, as Rcka.java has it: rows of length 1, their similarity matrix, centred; products in
+ * Relational loss 1 - CKA with its gradient, as Rcka.java has it: rows of length 1, their similarity matrix, centered; products in
  * float32, sums over rows in double, in a fixed order.
  */
 #include <type_traits>
@@ -23,7 +23,7 @@ struct Space {
   float *gradient;
   double *result;
   float *unit;   /* [n, d] */
-  float *a;      /* [n, n], the centred matrix of the teacher, then the gradient by the centred one of the student */
+  float *a;      /* [n, n], the centered matrix of the teacher, then the gradient by the centered one of the student */
   float *b;      /* [n, n], similarities of the student */
   double *norms; /* [n] */
   double *means; /* [2, n], of rows; [2] of all behind */
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kThreads) product(const float *x, const float 
   }
 }
 
-__global__ void __launch_bounds__(kThreads) normalise(Space s) {
+__global__ void __launch_bounds__(kThreads) normalize(Space s) {
   const int64_t base = (int64_t)blockIdx.x * s.d;
   double squares = 0;
   for (int j = (int)threadIdx.x; j < s.d; j += kThreads) {
@@ -118,8 +118,8 @@ __global__ void __launch_bounds__(kThreads) all_means(Space s) {
   }
 }
 
-/* A row of the centred matrices and its part of their inner products; only the teacher's is kept, the student's is read across. */
-__global__ void __launch_bounds__(kThreads) centre(Space s) {
+/* A row of the centered matrices and its part of their inner products; only the teacher's is kept, the student's is read across. */
+__global__ void __launch_bounds__(kThreads) center(Space s) {
   const int i = (int)blockIdx.x;
   const double *mt = s.means;
   const double *ms = s.means + s.n;
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) add_parts(Space s) {
   }
 }
 
-/* a becomes the gradient by the student's centred matrix. */
+/* a becomes the gradient by the student's centered matrix. */
 __global__ void __launch_bounds__(kThreads) slopes(Space s) {
   const int i = (int)blockIdx.x;
   const double *sums = s.parts + 3 * (int64_t)s.n;
@@ -237,12 +237,12 @@ int32_t run(const Space &s, void *stream) {
   const size_t sums = 33 * sizeof(double);
   const float *unit = s.unit;
   const float *slope = s.a;
-  int32_t error = gkc_launch(normalise, rows, kThreads, sums, stream, s);
+  int32_t error = gkc_launch(normalize, rows, kThreads, sums, stream, s);
   error = error != 0 ? error
                      : gkc_launch(product<true>, dim3(tiles, tiles), kThreads, tile_bytes, stream, unit, unit, s.n, s.n, s.d, s.b);
   error = error != 0 ? error : gkc_launch(row_means, dim3((unsigned)s.n, 2), kThreads, sums, stream, s);
   error = error != 0 ? error : gkc_launch(all_means, dim3(2), kThreads, sums, stream, s);
-  error = error != 0 ? error : gkc_launch(centre, rows, kThreads, sums, stream, s);
+  error = error != 0 ? error : gkc_launch(center, rows, kThreads, sums, stream, s);
   error = error != 0 ? error : gkc_launch(add_parts, dim3(1), kThreads, sums, stream, s);
   error = error != 0 ? error : gkc_launch(slopes, rows, kThreads, 0, stream, s);
   const dim3 wide((unsigned)gkc_ceil(s.d, kTile), tiles);

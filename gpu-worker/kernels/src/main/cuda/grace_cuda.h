@@ -83,10 +83,10 @@ int32_t gkc_round_bf16(const float *x, int64_t n, void *out, void *stream);
  */
 int32_t gkc_matmul(const gkc_weight *weight, const void *x, int32_t m, float *y, int32_t add, void *stream);
 
-/* ---- quantisation; float32 weights [rows, cols], one log scale for each `group` consecutive elements of a row ---- */
+/* ---- quantization; float32 weights [rows, cols], one log scale for each `group` consecutive elements of a row ---- */
 
 /*
- * What the quantiser's functions share. Scales are s = exp(theta) within [1e-8, 1e4], codes clip(rint(w / s), -2^(bits-1),
+ * What the quantizer's functions share. Scales are s = exp(theta) within [1e-8, 1e4], codes clip(rint(w / s), -2^(bits-1),
  * 2^(bits-1) - 1), halves to even. This struct is host memory.
  */
 typedef struct {
@@ -105,7 +105,7 @@ int32_t gkc_quantize(const gkc_quantizer *q, const float *w, const float *theta,
 /* out[i] = s * code, as float32 or, with `narrow` not 0, bfloat16. */
 int32_t gkc_fake_quantize(const gkc_quantizer *q, const float *w, const float *theta, void *out, int32_t narrow, void *stream);
 
-/* A step of quantisation-aware training; host memory. */
+/* A step of quantization-aware training; host memory. */
 typedef struct {
   double rate;         /* of the weights */
   double theta_rate;   /* of the log scales */
@@ -119,11 +119,11 @@ typedef struct {
 } gkc_step;
 
 /*
- * One step in place, all in one pass: with r = rint(w / s) a code within its range passes the gradient of the quantised weight on
+ * One step in place, all in one pass: with r = rint(w / s) a code within its range passes the gradient of the quantized weight on
  * to w, and ds = sum over the group of gradient * (code - (w / s if within)), dtheta = theta_factor * s * ds (straight-through
- * estimator, LSQ in log scales); then AdamW for w and theta, and the new quantised weight, float32 or bfloat16.
+ * estimator, LSQ in log scales); then AdamW for w and theta, and the new quantized weight, float32 or bfloat16.
  *
- * gradient: by the quantised weight, [rows, cols]. m, v: of w. theta, theta_m, theta_v: [rows, cols / group]. narrow: of `quantized`.
+ * gradient: by the quantized weight, [rows, cols]. m, v: of w. theta, theta_m, theta_v: [rows, cols / group]. narrow: of `quantized`.
  */
 int32_t gkc_qat_step(const gkc_quantizer *q, const gkc_step *step, const float *gradient, float *w, float *m, float *v, float *theta,
                      float *theta_m, float *theta_v, void *quantized, int32_t narrow, void *stream);
@@ -174,7 +174,7 @@ int32_t gkc_gated_dkd(const gkc_distillation *options, const float *logits, cons
 int64_t gkc_rcka_bytes(int32_t n, int32_t d);
 
 /*
- * Relational loss 1 - CKA of states v [n, d] against the teacher's centred similarity matrix [n, n], symmetric (GRACE, section 3;
+ * Relational loss 1 - CKA of states v [n, d] against the teacher's centered similarity matrix [n, n], symmetric (GRACE, section 3;
  * CKA, arXiv 1905.00414), and its gradient [n, d]. result: loss, CKA, and 1 if there are fewer than 4 tokens or no structure; the
  * loss and the gradient are zero then.
  */

@@ -9,10 +9,10 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ScopeType;
 
-/** {@code grace}: 4-bit vision-language models by quantisation-aware distillation. */
+/** {@code grace}: 4-bit vision-language models by quantization-aware distillation. */
 @Command(
     name = "grace",
-    description = "4-bit vision-language models by quantisation-aware distillation.",
+    description = "4-bit vision-language models by quantization-aware distillation.",
     mixinStandardHelpOptions = true,
     versionProvider = GraceCommand.Version.class,
     synopsisSubcommandLabel = "COMMAND",

@@ -34,7 +34,7 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "plan",
     description =
-        "Shows for each stage of a recipe: cached, run, or run after another stage; and the memory of its student, or of another model, by what of it is quantised.",
+        "Shows for each stage of a recipe: cached, run, or run after another stage; and the memory of its student, or of another model, by what of it is quantized.",
     mixinStandardHelpOptions = true)
 final class PlanCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1")

@@ -14,7 +14,7 @@ import javax.imageio.stream.ImageInputStream;
 final class PhotoDecoder {
   private PhotoDecoder() {}
 
-  /** The centre square, averaged (or repeated) to side x side pixels. */
+  /** The center square, averaged (or repeated) to side x side pixels. */
   static byte[] decode(byte[] file, int side, long maxPixels) throws IOException {
     try (ImageInputStream in = ImageIO.createImageInputStream(new ByteArrayInputStream(file))) {
       Iterator<ImageReader> readers = ImageIO.getImageReaders(in);
@@ -63,13 +63,13 @@ final class PhotoDecoder {
     int w = image.getWidth();
     int h = image.getHeight();
     if (image.getType() == BufferedImage.TYPE_BYTE_GRAY) {
-      // Raw samples: the colour conversion of getRGB would brighten grey photos.
+      // Raw samples: the color conversion of getRGB would brighten gray photos.
       Raster raster = image.getRaster();
-      int[] grey = raster.getSamples(0, 0, w, h, 0, (int[]) null);
-      for (int i = 0; i < grey.length; i++) {
-        grey[i] *= 0x010101;
+      int[] gray = raster.getSamples(0, 0, w, h, 0, (int[]) null);
+      for (int i = 0; i < gray.length; i++) {
+        gray[i] *= 0x010101;
       }
-      return grey;
+      return gray;
     }
     int[] argb = image.getRGB(0, 0, w, h, null, 0, w);
     if (image.getColorModel().hasAlpha()) {

@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Class-labelled photos of one size.
+ * Class-labeled photos of one size.
  *
  * @param side width and height of every photo, in pixels
  * @param classes class names, sorted

@@ -6,12 +6,12 @@ import java.util.List;
 import java.util.Locale;
 
 /**
- * Draws coloured shapes as if they were photos: each of 12 classes (red-circle, ...) with its own
+ * Draws colored shapes as if they were photos: each of 12 classes (red-circle, ...) with its own
  * position, size, turn, tint, background, noise, and sometimes a bar in front. The pixels are a
  * function of seed, set, class and number alone.
  */
 public final class ShapePhotos {
-  private static final String[] COLOURS = {"blue", "green", "red"};
+  private static final String[] COLORS = {"blue", "green", "red"};
   private static final String[] SHAPES = {"circle", "cross", "square", "triangle"};
   private static final double[][] RGB = {{50, 80, 215}, {45, 165, 70}, {215, 55, 50}};
   private static final int SUPERSAMPLE = 2;
@@ -29,9 +29,9 @@ public final class ShapePhotos {
   public static PhotoSet draw(long seed, long set, int perClass, int side) {
     List<String> classes = new ArrayList<>();
     List<PhotoSet.Photo> photos = new ArrayList<>();
-    for (int c = 0; c < COLOURS.length; c++) {
+    for (int c = 0; c < COLORS.length; c++) {
       for (int s = 0; s < SHAPES.length; s++) {
-        String name = COLOURS[c] + "-" + SHAPES[s];
+        String name = COLORS[c] + "-" + SHAPES[s];
         int label = classes.size();
         classes.add(name);
         for (int i = 0; i < perClass; i++) {
@@ -44,7 +44,7 @@ public final class ShapePhotos {
     return new PhotoSet(side, classes, photos, List.of());
   }
 
-  private static byte[] one(CounterRng rng, int colour, int shape, int side) {
+  private static byte[] one(CounterRng rng, int color, int shape, int side) {
     double cx = rng.nextDouble(0.36, 0.64);
     double cy = rng.nextDouble(0.36, 0.64);
     double radius = rng.nextDouble(0.17, 0.34);
@@ -54,17 +54,17 @@ public final class ShapePhotos {
     double[] front = new double[3];
     double[] back = new double[3];
     double[] slope = new double[3];
-    double grey = rng.nextDouble(60, 190);
+    double gray = rng.nextDouble(60, 190);
     double fade = rng.nextDouble(0.45, 1);
     for (int k = 0; k < 3; k++) {
-      front[k] = RGB[colour][k] * fade + (1 - fade) * grey + rng.nextDouble(-25, 25);
-      back[k] = grey + rng.nextDouble(-40, 40);
+      front[k] = RGB[color][k] * fade + (1 - fade) * gray + rng.nextDouble(-25, 25);
+      back[k] = gray + rng.nextDouble(-40, 40);
       slope[k] = rng.nextDouble(-60, 60);
     }
     double noise = rng.nextDouble(6, 26);
     boolean bar = rng.nextDouble() < 0.25;
     double barAt = rng.nextDouble(0.25, 0.75);
-    double barGrey = rng.nextDouble(30, 220);
+    double barGray = rng.nextDouble(30, 220);
     boolean upright = rng.nextDouble() < 0.5;
     byte[] rgb = new byte[side * side * 3];
     int n = SUPERSAMPLE * SUPERSAMPLE;
@@ -81,7 +81,7 @@ public final class ShapePhotos {
         boolean hidden = bar && Math.abs(along - barAt) < 0.05;
         for (int k = 0; k < 3; k++) {
           double ground = back[k] + slope[k] * ((x + y) / (2.0 * side) - 0.5);
-          double value = hidden ? barGrey : cover * front[k] + (1 - cover) * ground;
+          double value = hidden ? barGray : cover * front[k] + (1 - cover) * ground;
           value += noise * rng.nextNormal();
           rgb[(y * side + x) * 3 + k] = (byte) Math.max(0, Math.min(255, Math.rint(value)));
         }

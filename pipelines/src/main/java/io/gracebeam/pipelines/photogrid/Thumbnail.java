@@ -13,7 +13,7 @@ public final class Thumbnail {
   private Thumbnail() {}
 
   /**
-   * The centre square of a photo as a PNG file.
+   * The center square of a photo as a PNG file.
    *
    * @param side of the square in pixels, which alone determines the size of the file
    * @return empty if the file cannot be read as an image

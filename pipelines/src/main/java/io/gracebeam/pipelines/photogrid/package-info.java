@@ -1,2 +1,2 @@
-/** Builds question sets about grids of class-labelled photos, or of drawn shapes. */
+/** Builds question sets about grids of class-labeled photos, or of drawn shapes. */
 package io.gracebeam.pipelines.photogrid;

@@ -30,7 +30,7 @@ final class Charts {
    * A share with its interval.
    *
    * @param name row label
-   * @param group class of its colour
+   * @param group class of its color
    * @param low lower end, 0 to 1
    * @param mid estimate
    * @param high upper end

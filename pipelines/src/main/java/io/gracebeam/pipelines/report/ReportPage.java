@@ -290,7 +290,7 @@ public final class ReportPage {
     }
     section(
         "What relates to what in the picture",
-        "Centred Gram matrices of the visual tokens in the penultimate decoder block: red alike, blue unlike. RCKA draws the student's map to the teacher's.");
+        "Centered Gram matrices of the visual tokens in the penultimate decoder block: red alike, blue unlike. RCKA draws the student's map to the teacher's.");
     page.append("<div class=\"maps\">");
     if (gram.path("photo").asText().startsWith("data:image/")) {
       page.append("<figure><img alt=\"the photo\" src=\"")

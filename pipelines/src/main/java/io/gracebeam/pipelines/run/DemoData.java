@@ -21,7 +21,7 @@ import java.util.Optional;
 import java.util.TreeMap;
 
 /**
- * Makes the datasets of a demonstration from class-labelled photos, or from drawn shapes; a hit if
+ * Makes the datasets of a demonstration from class-labeled photos, or from drawn shapes; a hit if
  * the store has them.
  */
 public final class DemoData {

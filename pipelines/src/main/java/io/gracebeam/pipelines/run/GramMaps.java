@@ -87,7 +87,7 @@ final class GramMaps {
   }
 
   /**
-   * Centred kernel alignment of two maps, 1 for maps that differ by a factor only; empty where the
+   * Centered kernel alignment of two maps, 1 for maps that differ by a factor only; empty where the
    * numbers of tokens differ or a map is flat.
    */
   static Optional<Double> alignment(GramMatrix a, GramMatrix b) {

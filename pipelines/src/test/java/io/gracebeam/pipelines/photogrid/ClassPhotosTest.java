@@ -44,7 +44,7 @@ class ClassPhotosTest {
     byte[] png = image("png", BufferedImage.TYPE_INT_RGB, 16, 0xff0000);
     Map<String, byte[]> files = new LinkedHashMap<>();
     files.put("set/dog/2.png", png);
-    files.put("set/cat/grey.png", image("png", BufferedImage.TYPE_BYTE_GRAY, 9, 100));
+    files.put("set/cat/gray.png", image("png", BufferedImage.TYPE_BYTE_GRAY, 9, 100));
     files.put("set/cat/1.jpg", jpeg);
     files.put("set/cat/cut.jpg", Arrays.copyOf(jpeg, jpeg.length * 2 / 3));
     files.put("set/cat/cut.png", Arrays.copyOf(png, png.length - 14));
@@ -76,7 +76,7 @@ class ClassPhotosTest {
     assertThat(set.classes()).containsExactly("cat", "dog");
     assertThat(set.photos())
         .extracting(PhotoSet.Photo::name)
-        .containsExactly("set/cat/1.jpg", "set/cat/grey.png", "set/dog/2.png");
+        .containsExactly("set/cat/1.jpg", "set/cat/gray.png", "set/dog/2.png");
     assertThat(set.deadLetters())
         .extracting(PhotoSet.DeadLetter::name)
         .containsExactly(

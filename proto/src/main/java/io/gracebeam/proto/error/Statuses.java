@@ -18,7 +18,7 @@ import java.util.concurrent.CancellationException;
  * <tr><td>DEADLINE_EXCEEDED</td><td>the call took too long</td><td>worker</td><td>retry</td></tr>
  * <tr><td>INVALID_ARGUMENT</td><td>this record is bad</td><td>data</td><td>dead letter</td></tr>
  * <tr><td>ABORTED</td><td>the worker gave up the work</td><td>worker</td><td>fail the bundle</td></tr>
- * <tr><td>CANCELLED</td><td>somebody cancelled the work</td><td>worker</td><td>fail the bundle</td></tr>
+ * <tr><td>CANCELLED</td><td>somebody canceled the work</td><td>worker</td><td>fail the bundle</td></tr>
  * <tr><td>NOT_FOUND</td><td>the worker does not know the operation (any more): submit it again</td><td>worker</td>
  *     <td>fail the bundle</td></tr>
  * <tr><td>INTERNAL, UNKNOWN</td><td>the worker or the transport stumbled unexpectedly</td><td>bug</td>
@@ -92,7 +92,7 @@ public final class Statuses {
       return status(codeOf(grace.category()), grace.category(), grace.getMessage(), grace);
     }
     if (error instanceof CancellationException) {
-      return status(Status.Code.CANCELLED, Category.WORKER, "the work was cancelled", error);
+      return status(Status.Code.CANCELLED, Category.WORKER, "the work was canceled", error);
     }
     if (error instanceof OutOfMemoryError memory) {
       return toStatus(GraceException.outOfMemory(memory));

@@ -30,13 +30,13 @@ public final class Variants {
 
   private static final Pattern BITS = Pattern.compile("-int(\\d)(?:-[a-z]+\\d)?$");
   private static final Integer FULL_BITS = 16;
-  private static final Map<String, Variant> CATALOGUE = catalogue();
+  private static final Map<String, Variant> CATALOG = catalog();
 
   private Variants() {}
 
   /** All names, in the order of the table. */
   public static List<String> names() {
-    return List.copyOf(CATALOGUE.keySet());
+    return List.copyOf(CATALOG.keySet());
   }
 
   /**
@@ -45,7 +45,7 @@ public final class Variants {
    * @throws GraceException (user) where there is no such variant
    */
   public static Variant get(String name) {
-    Variant variant = CATALOGUE.get(name);
+    Variant variant = CATALOG.get(name);
     if (variant == null) {
       throw GraceException.user(
           "variants: '%s' is no variant; allowed: %s", name, String.join(", ", names()));
@@ -54,9 +54,9 @@ public final class Variants {
   }
 
   /**
-   * The catalogue's switches, overridden by those that {@code partial} sets, with the recipe's
-   * quantisation where neither says anything; 16 bits and group size 0 where the variant is not
-   * quantised.
+   * The catalog's switches, overridden by those that {@code partial} sets, with the recipe's
+   * quantization where neither says anything; 16 bits and group size 0 where the variant is not
+   * quantized.
    *
    * @throws GraceException (user) where the name is unknown
    */
@@ -136,7 +136,7 @@ public final class Variants {
     return matcher.find() ? Integer.parseInt(matcher.group(1)) : otherwise;
   }
 
-  private static Map<String, Variant> catalogue() {
+  private static Map<String, Variant> catalog() {
     Map<String, Variant> all = new LinkedHashMap<>();
     add(all, "teacher", "teacher", v -> {});
     add(all, "bf16", "baseline", v -> {});

@@ -6,7 +6,7 @@ public interface EmbeddedWorker extends AutoCloseable {
   int port();
 
   /**
-   * Stops the worker and frees its engine; running operations are cancelled. A second call does
+   * Stops the worker and frees its engine; running operations are canceled. A second call does
    * nothing.
    */
   @Override

@@ -14,7 +14,7 @@ public interface MemoryPlanner {
   /**
    * What to tell.
    *
-   * @param bits of the decoder's weights where they are quantised: 2, 3, 4 or 8
+   * @param bits of the decoder's weights where they are quantized: 2, 3, 4 or 8
    * @param groupSize elements per scale; -1 for one scale per row
    * @param positions of one sequence, prompt and answer
    */
@@ -23,7 +23,7 @@ public interface MemoryPlanner {
   /**
    * Bytes of one layout while it decodes one sequence.
    *
-   * @param layout what is quantised
+   * @param layout what is quantized
    * @param weights of all parts, as they lie in memory
    * @param cache keys and values
    * @param scratch space that the decoder computes in
@@ -39,7 +39,7 @@ public interface MemoryPlanner {
   List<String> shapes();
 
   /**
-   * Layouts from nothing quantised to everything, each with the parts of those before it.
+   * Layouts from nothing quantized to everything, each with the parts of those before it.
    *
    * @param folder a model folder; only its config.json is read
    * @throws io.gracebeam.proto.error.GraceException (data) for a config.json that is no LLaVA's,

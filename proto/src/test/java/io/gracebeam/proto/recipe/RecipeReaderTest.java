@@ -106,7 +106,7 @@ class RecipeReaderTest {
   }
 
   @Test
-  void everyVariantOfTheCatalogueResolves() {
+  void everyVariantOfTheCatalogResolves() {
     Recipe recipe = resolve("variants: [" + String.join(", ", Variants.names()) + "]\n");
     assertThat(recipe.getVariantsList()).hasSize(25).extracting(Variant::getBits).doesNotContain(0);
   }

@@ -119,7 +119,7 @@ public final class WorkerPool implements AutoCloseable {
               operation.getWorkerSeconds());
       case CANCELLED ->
           throw GraceException.worker(
-              "worker %s: %s was cancelled", worker.endpoint(), request.getId());
+              "worker %s: %s was canceled", worker.endpoint(), request.getId());
       default -> throw failed(operation, worker);
     };
   }

@@ -9,7 +9,7 @@ import java.util.List;
 import java.util.regex.Pattern;
 
 /**
- * Where the workers are and how patiently they are called. Serialisable; {@link #open()} gives the
+ * Where the workers are and how patiently they are called. Serializable; {@link #open()} gives the
  * live client.
  *
  * <p>Which worker does a task is decided by a stable hash of the task's stage key, so a repeated

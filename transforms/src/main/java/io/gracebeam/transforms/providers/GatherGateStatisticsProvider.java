@@ -23,7 +23,7 @@ import org.apache.beam.sdk.values.Row;
 /**
  * Offers {@link GatherGateStatistics} as {@code
  * beam:schematransform:io.gracebeam:gather_gate_statistics:v1}. Input "input": the fields of {@link
- * TokenRow}; outputs "output": one row with the count and the serialised statistics, and "errors".
+ * TokenRow}; outputs "output": one row with the count and the serialized statistics, and "errors".
  */
 @AutoService(SchemaTransformProvider.class)
 public final class GatherGateStatisticsProvider

@@ -12,8 +12,8 @@ import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
- * Centred similarity matrix of one example's visual tokens, as a unit file of signals holds it. The
- * layout is the worker's {@code SignalHeader} and {@code SignalWriter}; of the example's other
+ * Centered similarity matrix of one example's visual tokens, as a unit file of signals holds it.
+ * The layout is the worker's {@code SignalHeader} and {@code SignalWriter}; of the example's other
  * signals only their size is looked at.
  */
 public final class GramMatrix {

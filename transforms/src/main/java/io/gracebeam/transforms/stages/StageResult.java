@@ -20,7 +20,7 @@ public abstract class StageResult {
   /** The task's stage. */
   public abstract String getStage();
 
-  /** Serialised {@link Manifest}. */
+  /** Serialized {@link Manifest}. */
   public abstract byte[] getManifest();
 
   /** True if the artifact was there already and no worker was called. */

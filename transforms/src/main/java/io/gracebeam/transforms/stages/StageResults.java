@@ -18,7 +18,7 @@ public final class StageResults {
   private StageResults() {}
 
   /**
-   * All results as a map from task id to serialised manifest; a task id that stands twice fails the
+   * All results as a map from task id to serialized manifest; a task id that stands twice fails the
    * pipeline.
    */
   public static PTransform<PCollectionList<StageResult>, PCollectionView<Map<String, byte[]>>>

@@ -33,7 +33,7 @@ public abstract class StageTask {
   /** Version of the stage's meaning; part of the stage key. */
   public abstract int getVersion();
 
-  /** Serialised request of the stage without id, store, seed and inputs. */
+  /** Serialized request of the stage without id, store, seed and inputs. */
   public abstract byte[] getRequest();
 
   /** Role to reference or literal. */
@@ -107,7 +107,7 @@ public abstract class StageTask {
     /** Sets the stage's version. */
     public abstract Builder setVersion(int version);
 
-    /** Sets the serialised request. */
+    /** Sets the serialized request. */
     public abstract Builder setRequest(byte[] request);
 
     /** Sets all inputs. */

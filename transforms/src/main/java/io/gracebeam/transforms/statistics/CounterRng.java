@@ -3,7 +3,7 @@ package io.gracebeam.transforms.statistics;
 /**
  * A counter-based random generator: the number at position {@code i} of stream {@code (seed, keys)}
  * is a pure function of these, so results do not depend on the order in which streams are used. The
- * mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+ * mixing function is the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
  */
 public final class CounterRng {
   private static final long GAMMA = 0x9E3779B97F4A7C15L;

@@ -15,7 +15,7 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * How well the teacher's normalised entropy h = H / ln V predicts its errors. Every sample is
+ * How well the teacher's normalized entropy h = H / ln V predicts its errors. Every sample is
  * rounded once to a multiple of 2^-30 and then summed in integers, so that any order of adding and
  * merging gives the same state, the same {@link #toBytes bytes} and the same figures.
  *
@@ -193,14 +193,14 @@ public final class GateStatistics implements Serializable {
   }
 
   private static double pearson(Cell c) {
-    double covariance = centred(c, c.he, c.h, c.error);
-    double hh = centred(c, c.hh, c.h, c.h);
-    double ee = centred(c, c.ee, c.error, c.error);
+    double covariance = centered(c, c.he, c.h, c.error);
+    double hh = centered(c, c.hh, c.h, c.h);
+    double ee = centered(c, c.ee, c.error, c.error);
     return hh > 0 && ee > 0 ? covariance / Math.sqrt(hh) / Math.sqrt(ee) : Double.NaN;
   }
 
   /** n * sum(xy) - sum(x) * sum(y), exactly, then rounded. */
-  private static double centred(Cell c, ExactSum xy, ExactSum x, ExactSum y) {
+  private static double centered(Cell c, ExactSum xy, ExactSum x, ExactSum y) {
     return java.math.BigInteger.valueOf(c.count)
         .multiply(xy.toBigInteger())
         .subtract(x.toBigInteger().multiply(y.toBigInteger()))

@@ -20,7 +20,7 @@ public final class InProcessWorkers implements AutoCloseable {
     return start(faults);
   }
 
-  /** One worker for each given behaviour. */
+  /** One worker for each given behavior. */
   public static InProcessWorkers start(Faults... faults) {
     List<FakeWorker> started = new ArrayList<>();
     for (Faults fault : faults) {

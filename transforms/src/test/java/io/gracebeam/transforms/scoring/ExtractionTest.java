@@ -91,7 +91,7 @@ class ExtractionTest {
   @CsvSource(
       delimiter = '|',
       value = {"Cat.|cat", "' red  circle '|red circle", "3|3", "CAF\u00c9|caf\u00e9", ".|''"})
-  void openAnswersAreNormalised(String answer, String normal) {
+  void openAnswersAreNormalized(String answer, String normal) {
     assertThat(OpenAnswers.normal(answer)).isEqualTo(normal);
   }
 

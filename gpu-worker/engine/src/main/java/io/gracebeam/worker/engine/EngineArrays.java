@@ -19,7 +19,7 @@ import java.util.function.Consumer;
  *
  * <p>{@link NDManager#create(float[], Shape)} of DJL's PyTorch engine lends the tensor a Java
  * buffer: autograd may still read it after the array is closed, when the buffer is gone, and its
- * alignment differs from run to run, which changes the order of vectorised sums. A copy has neither
+ * alignment differs from run to run, which changes the order of vectorized sums. A copy has neither
  * fault.
  */
 public final class EngineArrays {

@@ -53,7 +53,7 @@ final class Checks {
 
   static boolean allFinite(float[] a, int from, int to) {
     // Magnitude bits below those of infinity leave a negative difference; the loop has no branch
-    // and vectorises.
+    // and vectorizes.
     int signs = -1;
     for (int i = from; i < to; i++) {
       signs &= (Float.floatToRawIntBits(a[i]) & 0x7fffffff) - 0x7f800000;

@@ -3,7 +3,7 @@ package io.gracebeam.worker.kernels;
 /**
  * Online weight of the distillation term (GRACE, arXiv 2601.22709, section 3): ema = decay ema + (1
  * - decay) x, starting at the first x; beta = clip(beta + eta (ema - tau), min, max). One update
- * per optimiser step. Not for use by several threads.
+ * per optimizer step. Not for use by several threads.
  */
 public final class IbController {
   private static final String WHERE = "IbController";
@@ -56,7 +56,7 @@ public final class IbController {
   }
 
   /**
-   * Feeds the loss of one optimiser step.
+   * Feeds the loss of one optimizer step.
    *
    * @return the new beta
    */

@@ -25,7 +25,7 @@ public final class KernelProvider {
     static final Kernels ORACLE = new ScalarKernels();
 
     /**
-     * A wrong property must reach every caller as the one-line error, not once as an initialiser's
+     * A wrong property must reach every caller as the one-line error, not once as an initializer's
      * failure.
      */
     private static Supplier<Choice> decide() {

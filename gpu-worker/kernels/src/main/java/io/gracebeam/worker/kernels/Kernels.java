@@ -51,7 +51,7 @@ public interface Kernels {
    */
   void dense(float[] x, int m, float[] w, int rows, int cols, float[] y);
 
-  /** Writes the dequantised weight [rows, cols]; both versions give the same bits. */
+  /** Writes the dequantized weight [rows, cols]; both versions give the same bits. */
   void dequantize(PackedWeight w, float[] out);
 
   /** See {@link LogScaleQuantizer#fakeQuantize}; both versions give the same bits. */

@@ -1,9 +1,9 @@
 package io.gracebeam.worker.kernels;
 
 /**
- * Symmetric group-wise quantiser with log scales theta, s = exp(theta): q = clip(rint(w / s), -qn,
+ * Symmetric group-wise quantizer with log scales theta, s = exp(theta): q = clip(rint(w / s), -qn,
  * qp), w^ = s q. Float32 arithmetic, halves round to even. Weights are {@code [rows, cols]}
- * row-major; theta is {@code [groups]} in the order of the flattened weight. Scale initialisation
+ * row-major; theta is {@code [groups]} in the order of the flattened weight. Scale initialization
  * as in GRACE (arXiv 2601.22709, section 3).
  */
 public final class LogScaleQuantizer {
@@ -31,7 +31,7 @@ public final class LogScaleQuantizer {
   }
 
   /**
-   * Log scales that minimise the squared reconstruction error over the grid {@code ratio * max|w| /
+   * Log scales that minimize the squared reconstruction error over the grid {@code ratio * max|w| /
    * qp}; the lowest ratio wins a tie. An all-zero group gets ln({@link #MIN_SCALE}).
    *
    * @return theta {@code [groups]}

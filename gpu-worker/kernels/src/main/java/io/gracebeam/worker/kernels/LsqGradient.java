@@ -1,7 +1,7 @@
 package io.gracebeam.worker.kernels;
 
 /**
- * Backward pass of the log-scale quantiser with the straight-through estimator. With r = rint(w /
+ * Backward pass of the log-scale quantizer with the straight-through estimator. With r = rint(w /
  * s) and the mask 1[-qn <= r <= qp]: dW = dW^ * mask, ds = sum over the group of dW^ * (q - (w / s)
  * * mask), dTheta = s * ds.
  */
@@ -11,7 +11,7 @@ public final class LsqGradient {
   /**
    * Overwrites {@code dW [rows, cols]} and {@code dTheta [groups]}; dW may be dWhat itself.
    *
-   * @param dWhat gradient by the quantised weight, [rows, cols]
+   * @param dWhat gradient by the quantized weight, [rows, cols]
    */
   public static void apply(
       float[] w,
@@ -42,7 +42,7 @@ public final class LsqGradient {
     KernelProvider.best().lsqGradient(w, theta, dWhat, rows, cols, spec, thetaFactor, dW, dTheta);
   }
 
-  /** The LSQ normalisation 1 / sqrt(groupSize * qp). */
+  /** The LSQ normalization 1 / sqrt(groupSize * qp). */
   public static double factor(QuantSpec spec) {
     return 1.0 / Math.sqrt((double) spec.groupSize() * spec.qp());
   }

@@ -350,7 +350,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
     int n = spec.check("fakeQuantize", w, theta, rows, cols);
     Checks.length("fakeQuantize", "out", out.length, n);
     float[] scales = LogScaleQuantizer.scales(theta);
-    locking(() -> training.fakeQuantise(w, scales, rows, cols, spec, out));
+    locking(() -> training.fakeQuantize(w, scales, rows, cols, spec, out));
   }
 
   @Override
@@ -409,7 +409,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
   @Override
   public int[] packedCodes(float[] w, float[] scales, int rows, int cols, QuantSpec spec) {
     int[] words = new int[rows * Packing.wordsPerRow(cols, spec.bits())];
-    locking(() -> training.quantise(w, scales, rows, cols, spec, words));
+    locking(() -> training.quantize(w, scales, rows, cols, spec, words));
     return words;
   }
 
@@ -439,7 +439,7 @@ public final class NativeKernels implements Kernels, AutoCloseable {
       QuantSpec spec,
       WeightCopy out) {
     AdamW.Factors f = AdamW.factors(settings);
-    locking(() -> training.quantisedStep(f, w, g, m, v, before, after, rows, cols, spec, out));
+    locking(() -> training.quantizedStep(f, w, g, m, v, before, after, rows, cols, spec, out));
   }
 
   @Override

@@ -11,7 +11,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The quantiser's, losses' and optimiser's functions of {@code grace_kernels.h} on arrays of the
+ * The quantizer's, losses' and optimizer's functions of {@code grace_kernels.h} on arrays of the
  * heap. Such a call holds the garbage collector up, so large work goes in pieces of some
  * milliseconds. Arguments have been checked; one call at a time.
  */
@@ -30,12 +30,12 @@ final class NativeTraining {
   private final int isa;
   private final MethodHandle searchScales;
   private final MethodHandle scales;
-  private final MethodHandle quantise;
-  private final MethodHandle fakeQuantise;
+  private final MethodHandle quantize;
+  private final MethodHandle fakeQuantize;
   private final MethodHandle gradient;
   private final MethodHandle squares;
   private final MethodHandle adamW;
-  private final MethodHandle quantisedStep;
+  private final MethodHandle quantizedStep;
   private final MethodHandle tokenLosses;
   private final MethodHandle statistics;
   private final MethodHandle topK;
@@ -59,11 +59,11 @@ final class NativeTraining {
             JAVA_FLOAT,
             ADDRESS);
     this.scales = library.onHeap("gk_scales", ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT, ADDRESS);
-    this.quantise = library.onHeap("gk_quantise", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
-    this.fakeQuantise = library.onHeap("gk_fake_quantise", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+    this.quantize = library.onHeap("gk_quantize", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+    this.fakeQuantize = library.onHeap("gk_fake_quantize", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
     this.gradient =
         library.onHeap(
-            "gk_quantiser_gradient",
+            "gk_quantizer_gradient",
             ADDRESS,
             ADDRESS,
             ADDRESS,
@@ -84,9 +84,9 @@ final class NativeTraining {
             ADDRESS,
             ADDRESS,
             JAVA_INT);
-    this.quantisedStep =
+    this.quantizedStep =
         library.onHeap(
-            "gk_quantised_step",
+            "gk_quantized_step",
             ADDRESS,
             ADDRESS,
             ADDRESS,
@@ -157,13 +157,13 @@ final class NativeTraining {
         all(out));
   }
 
-  void quantise(float[] w, float[] scales, int rows, int cols, QuantSpec spec, int[] words) {
+  void quantize(float[] w, float[] scales, int rows, int cols, QuantSpec spec, int[] words) {
     int perRow = words.length / rows;
     int step = pieces(cols);
     for (int r = 0; r < rows; r += step) {
       MemorySegment shape = grouping(Math.min(step, rows - r), cols, spec);
       run(
-          quantise,
+          quantize,
           shape,
           at(w, (long) r * cols),
           scalesOf(scales, r, cols, spec),
@@ -171,12 +171,12 @@ final class NativeTraining {
     }
   }
 
-  void fakeQuantise(float[] w, float[] scales, int rows, int cols, QuantSpec spec, float[] out) {
+  void fakeQuantize(float[] w, float[] scales, int rows, int cols, QuantSpec spec, float[] out) {
     int step = pieces(cols);
     for (int r = 0; r < rows; r += step) {
       MemorySegment shape = grouping(Math.min(step, rows - r), cols, spec);
       long from = (long) r * cols;
-      run(fakeQuantise, shape, at(w, from), scalesOf(scales, r, cols, spec), at(out, from));
+      run(fakeQuantize, shape, at(w, from), scalesOf(scales, r, cols, spec), at(out, from));
     }
   }
 
@@ -255,7 +255,7 @@ final class NativeTraining {
     }
   }
 
-  void quantisedStep(
+  void quantizedStep(
       AdamW.Factors step,
       float[] w,
       MemorySegment g,
@@ -271,7 +271,7 @@ final class NativeTraining {
     for (int r = 0; r < rows; r += piece) {
       long from = (long) r * cols;
       run(
-          quantisedStep,
+          quantizedStep,
           grouping(Math.min(piece, rows - r), cols, spec),
           factors(step),
           at(w, from),

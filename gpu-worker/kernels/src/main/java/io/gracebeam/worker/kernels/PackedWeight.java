@@ -1,7 +1,7 @@
 package io.gracebeam.worker.kernels;
 
 /**
- * A quantised weight [rows, cols] as packed words and scales (see {@link Packing}); weight = code *
+ * A quantized weight [rows, cols] as packed words and scales (see {@link Packing}); weight = code *
  * scale.
  *
  * @param bits code width, 2 to 8
@@ -65,7 +65,7 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     return own;
   }
 
-  /** Quantises w with log scales theta and packs the codes. */
+  /** Quantizes w with log scales theta and packs the codes. */
   public static PackedWeight quantize(
       float[] w, float[] theta, int rows, int cols, QuantSpec spec) {
     spec.check(WHERE, w, theta, rows, cols);
@@ -116,7 +116,7 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     return Packing.unpack(words, rows, cols, bits);
   }
 
-  /** Writes the dequantised row {@code row} [cols] to {@code out} from {@code at} on. */
+  /** Writes the dequantized row {@code row} [cols] to {@code out} from {@code at} on. */
   public void row(int row, float[] out, int at) {
     if (row < 0 || row >= rows) {
       throw Checks.error(WHERE, "row is %d, allowed are 0 to %d", row, rows - 1);
@@ -130,7 +130,7 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     }
   }
 
-  /** Dequantised weight {@code [rows, cols]}. */
+  /** Dequantized weight {@code [rows, cols]}. */
   public float[] dequantize() {
     float[] out = new float[rows * cols];
     KernelProvider.best().dequantize(this, out);

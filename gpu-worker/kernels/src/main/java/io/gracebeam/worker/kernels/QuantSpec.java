@@ -1,7 +1,7 @@
 package io.gracebeam.worker.kernels;
 
 /**
- * Shape of a symmetric signed quantiser for a row-major weight {@code [rows, cols]}.
+ * Shape of a symmetric signed quantizer for a row-major weight {@code [rows, cols]}.
  *
  * @param bits code width, 2 to 8; codes lie in [-qn, qp]
  * @param groupSize consecutive elements that share one scale: a divisor of cols, cols itself (one

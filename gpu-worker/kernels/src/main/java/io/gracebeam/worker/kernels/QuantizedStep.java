@@ -4,7 +4,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * The optimiser step of a weight whose quantised form is what the model computes with: gradient of
+ * The optimizer step of a weight whose quantized form is what the model computes with: gradient of
  * the scales first (the norm of all gradients decides how much they are clipped), then one pass
  * that applies the straight-through mask, AdamW, and the new scales.
  */
@@ -14,7 +14,7 @@ public final class QuantizedStep {
   private QuantizedStep() {}
 
   /**
-   * Gradient of the scales as in {@link LsqGradient}, from the gradient g by the quantised weight;
+   * Gradient of the scales as in {@link LsqGradient}, from the gradient g by the quantized weight;
    * g stays as it is.
    *
    * @param scales exp(theta), see {@link LogScaleQuantizer#scales}
@@ -37,11 +37,11 @@ public final class QuantizedStep {
   }
 
   /**
-   * Masks g with the scales before, takes an AdamW step of w, and writes w quantised with the
+   * Masks g with the scales before, takes an AdamW step of w, and writes w quantized with the
    * scales after it.
    *
-   * @param g finite gradient by the quantised weight, float32
-   * @param out new quantised weight; as float32 it may be g
+   * @param g finite gradient by the quantized weight, float32
+   * @param out new quantized weight; as float32 it may be g
    */
   public static void step(
       AdamW.Settings settings,

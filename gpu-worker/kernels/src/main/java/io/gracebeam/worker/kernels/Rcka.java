@@ -3,7 +3,7 @@ package io.gracebeam.worker.kernels;
 /**
  * Relational loss 1 - CKA between the token similarity matrices of teacher and student (GRACE,
  * arXiv 2601.22709, section 3; CKA, arXiv 1905.00414). Rows are divided by their L2 norm, K = V
- * V^T, centred on rows and columns; CKA = &lt;A, B&gt; / (|A| |B|) with Frobenius norms. Only n
+ * V^T, centered on rows and columns; CKA = &lt;A, B&gt; / (|A| |B|) with Frobenius norms. Only n
  * must agree between the two models.
  */
 public final class Rcka {
@@ -12,7 +12,7 @@ public final class Rcka {
   /** Images with fewer visual tokens are skipped. */
   public static final int MIN_TOKENS = 4;
 
-  /** Images whose centred similarity matrix has a smaller sum of squares are skipped. */
+  /** Images whose centered similarity matrix has a smaller sum of squares are skipped. */
   public static final double MIN_SQUARES = 1e-8;
 
   /** Bytes for similarities where nothing else is said. */
@@ -33,7 +33,7 @@ public final class Rcka {
   @SuppressWarnings("ArrayRecordComponent")
   public record Result(double loss, double cka, float[] dV, boolean skipped) {}
 
-  /** Centred similarity matrix {@code [n, n]} of states {@code v [n, d]}; symmetric. */
+  /** Centered similarity matrix {@code [n, n]} of states {@code v [n, d]}; symmetric. */
   public static float[] gram(float[] v, int n, int d) {
     checkStates(v, n, d);
     return KernelProvider.best().gram(v, n, d);
@@ -41,7 +41,7 @@ public final class Rcka {
 
   /** In plain Java, but for the product. */
   static float[] gram(Kernels kernels, float[] v, int n, int d) {
-    return centred(similarities(kernels, normalised(v, n, d, new double[n]), n, d), n);
+    return centered(similarities(kernels, normalized(v, n, d, new double[n]), n, d), n);
   }
 
   /** {@link #apply(float[], float[], int, int, long)} with {@link #MEMORY}. */
@@ -50,7 +50,7 @@ public final class Rcka {
   }
 
   /**
-   * Loss against the teacher's centred matrix {@code kcT [n, n]} for student states {@code vS [n,
+   * Loss against the teacher's centered matrix {@code kcT [n, n]} for student states {@code vS [n,
    * d]}. With less memory than the student's similarities need, some of their rows are computed at
    * a time, again in each pass over them; that changes no bit.
    *
@@ -76,7 +76,7 @@ public final class Rcka {
     double ss = 0;
     double ts = 0;
     for (int first = 0; first < n; first += r.rows) {
-      r.centre(first);
+      r.center(first);
       for (int i = 0; i < r.count * n; i++) {
         tt += (double) r.a[i] * r.a[i];
         ss += (double) r.b[i] * r.b[i];
@@ -91,7 +91,7 @@ public final class Rcka {
     float[] dV = new float[vS.length];
     for (int first = 0; first < n; first += r.rows) {
       if (r.rows < n) {
-        r.centre(first);
+        r.center(first);
       }
       float[] g = r.b;
       for (int i = 0; i < r.count * n; i++) {
@@ -102,7 +102,7 @@ public final class Rcka {
     return new Result(1 - cka, cka, dV, false);
   }
 
-  /** Some rows at a time of both centred matrices. */
+  /** Some rows at a time of both centered matrices. */
   private static final class Relation {
     private final Kernels kernels;
     private final float[] kcT;
@@ -128,7 +128,7 @@ public final class Rcka {
       this.n = n;
       this.d = d;
       this.norms = new double[n];
-      this.unit = normalised(v, n, d, norms);
+      this.unit = normalized(v, n, d, norms);
       this.turned = turned(unit, n, d);
       this.rows = (int) Math.max(1, Math.min(n, bytes / (2L * Float.BYTES * n)));
       this.a = new float[rows * n];
@@ -151,19 +151,19 @@ public final class Rcka {
       kernels.dense(own, count, unit, n, d, b);
     }
 
-    /** Rows from there on, centred; if they are all, of similarities that are there already. */
-    void centre(int from) {
+    /** Rows from there on, centered; if they are all, of similarities that are there already. */
+    void center(int from) {
       if (rows < n) {
         similarities(from);
       }
       for (int i = first; i < first + count; i++) {
         for (int j = 0; j < n; j++) {
-          // A matrix that was rounded for storage is no longer centred; centring again keeps the
+          // A matrix that was rounded for storage is no longer centered; centering again keeps the
           // gradient exact.
           float k = kcT[i < j ? i * n + j : j * n + i];
           int at = (i - first) * n + j;
-          a[at] = centred(k, meanT, allT, i, j);
-          b[at] = centred(b[at], mean, all, i, j);
+          a[at] = centered(k, meanT, allT, i, j);
+          b[at] = centered(b[at], mean, all, i, j);
         }
       }
     }
@@ -247,7 +247,7 @@ public final class Rcka {
     Checks.finite(WHERE, "v", v, 0, v.length);
   }
 
-  private static float[] normalised(float[] v, int n, int d, double[] norms) {
+  private static float[] normalized(float[] v, int n, int d, double[] norms) {
     float[] unit = new float[v.length];
     for (int i = 0; i < n; i++) {
       double sum = 0;
@@ -279,20 +279,20 @@ public final class Rcka {
     return out;
   }
 
-  private static float[] centred(float[] k, int n) {
+  private static float[] centered(float[] k, int n) {
     double[] mean = new double[n];
     means(k, 0, n, n, mean);
     double all = mean(mean);
     for (int i = 0; i < n; i++) {
       for (int j = 0; j < n; j++) {
-        k[i * n + j] = centred(k[i * n + j], mean, all, i, j);
+        k[i * n + j] = centered(k[i * n + j], mean, all, i, j);
       }
     }
     return k;
   }
 
   /** Less the lower row's mean and then the higher one's, so that the result is symmetric. */
-  private static float centred(float k, double[] mean, double all, int i, int j) {
+  private static float centered(float k, double[] mean, double all, int i, int j) {
     return (float) (k - mean[Math.min(i, j)] - mean[Math.max(i, j)] + all);
   }
 

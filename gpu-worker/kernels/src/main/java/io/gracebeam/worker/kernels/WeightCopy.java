@@ -4,7 +4,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * Where an optimiser's step writes the values that the model computes with, beside the float32
+ * Where an optimizer's step writes the values that the model computes with, beside the float32
  * weights that it keeps.
  *
  * @param memory row-major numbers, on the heap or in native memory

@@ -128,7 +128,7 @@ class GatedDkdTest {
       gates += kd.gates()[i];
     }
     assertThat(kd.loss()).isCloseTo(sum / gates, within(1e-12 + 1e-9 * kd.loss()));
-    // Weighted mean = plain mean + N * covariance of the normalised weights and the losses.
+    // Weighted mean = plain mean + N * covariance of the normalized weights and the losses.
     double mean = java.util.Arrays.stream(kd.perToken()).average().orElseThrow();
     double cov = 0;
     for (int i = 0; i < rows; i++) {

@@ -157,7 +157,7 @@ class KernelsTwinTest {
   }
 
   @Property(tries = 80)
-  void quantiserAndGradientAgree(
+  void quantizerAndGradientAgree(
       @ForAll @IntRange(min = 2, max = 8) int bits,
       @ForAll @IntRange(min = 0, max = 6) int group,
       @ForAll @IntRange(min = 1, max = 5) int groups,
@@ -190,7 +190,7 @@ class KernelsTwinTest {
   }
 
   @Property(tries = 40)
-  void optimiserAgrees(@ForAll @IntRange(min = 0, max = 70) int n, @ForAll long seed) {
+  void optimizerAgrees(@ForAll @IntRange(min = 0, max = 70) int n, @ForAll long seed) {
     Random random = new Random(seed);
     float[][] a = new float[3][n];
     a[0] = QuantizerTest.random(random, n);
@@ -207,7 +207,7 @@ class KernelsTwinTest {
   }
 
   @Test
-  void largeOptimiserStepIsTheSameForAnyThreads() {
+  void largeOptimizerStepIsTheSameForAnyThreads() {
     int n = 50_001;
     float[] g = QuantizerTest.random(new Random(3), n);
     float[] p1 = QuantizerTest.random(new Random(4), n);

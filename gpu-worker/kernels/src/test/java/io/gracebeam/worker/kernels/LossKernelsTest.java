@@ -84,7 +84,7 @@ class LossKernelsTest {
   /** Gradient (float[]), cross-entropies and distillation losses (double[]). */
   private static Object[] losses(Kernels k, TokenLosses.Batch b, boolean inPlace) {
     float[] z = b.logits().clone();
-    float[] d = inPlace ? z : QuantiserKernelsTest.poison(z.length);
+    float[] d = inPlace ? z : QuantizerKernelsTest.poison(z.length);
     TokenLosses.Result r =
         k.tokenLosses(
             new TokenLosses.Batch(
@@ -298,7 +298,7 @@ class LossKernelsTest {
             ? teacher.values()[i * vocab + y] / t
             : (teacher.targetLogProbs()[i] + teacher.logSumExps()[i]) / t;
     double ratios = 2 * Math.abs(own / t - rest - qOwn + qRest);
-    // The target's part, then the others': distances weighted by q, and two normalisers.
+    // The target's part, then the others': distances weighted by q, and two normalizers.
     double bound = t * t * e * (1 + ratios + 4 * (4 + 4 * far)) + 2 * e * kd + 1e-11;
     assertThat(((double[]) found[2])[i]).isCloseTo(kd, within(bound));
   }
@@ -498,7 +498,7 @@ class LossKernelsTest {
       };
       for (double[] s : wrong) {
         int code =
-            QuantiserKernelsTest.code(
+            QuantizerKernelsTest.code(
                 token, 0, shape(arena, s), z, y, z, ids, known, known, losses, out);
         assertThat(code).as(Arrays.toString(s)).isEqualTo(-1);
       }
@@ -517,19 +517,19 @@ class LossKernelsTest {
         {listed, z, y, z, ids, none, known, losses, out}
       };
       for (MemorySegment[] m : missing) {
-        assertThat(QuantiserKernelsTest.code(token, 0, (Object[]) m)).isEqualTo(-2);
+        assertThat(QuantizerKernelsTest.code(token, 0, (Object[]) m)).isEqualTo(-2);
       }
       // An id and a target outside the vocabulary.
       assertThat(
-              QuantiserKernelsTest.code(token, 0, listed, z, y, z, ids, known, known, losses, out))
+              QuantizerKernelsTest.code(token, 0, listed, z, y, z, ids, known, known, losses, out))
           .isEqualTo(-1);
       MemorySegment outside = arena.allocateFrom(JAVA_INT, 0, -1);
       assertThat(
-              QuantiserKernelsTest.code(
+              QuantizerKernelsTest.code(
                   token, 0, plain, z, outside, none, none, none, none, losses, out))
           .isEqualTo(-1);
       assertThat(
-              QuantiserKernelsTest.code(token, 7, plain, z, y, none, none, none, none, losses, out))
+              QuantizerKernelsTest.code(token, 7, plain, z, y, none, none, none, none, losses, out))
           .isEqualTo(-5);
       assertThat(out.toArray(JAVA_FLOAT)).containsOnly(7f);
       assertThat(losses.toArray(JAVA_DOUBLE)).containsOnly(7.0);

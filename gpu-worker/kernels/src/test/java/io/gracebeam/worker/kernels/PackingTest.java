@@ -57,7 +57,7 @@ class PackingTest {
   }
 
   @Property(tries = 60)
-  void packedWeightIsTheFakeQuantisedWeight(
+  void packedWeightIsTheFakeQuantizedWeight(
       @ForAll @IntRange(min = 2, max = 8) int bits, @ForAll boolean perTensor, @ForAll long seed) {
     int rows = 5;
     int cols = 48;

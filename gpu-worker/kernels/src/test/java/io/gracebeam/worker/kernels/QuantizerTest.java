@@ -7,7 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
-/** Known values and edge cases of the quantiser, its gradient, AdamW and bfloat16. */
+/** Known values and edge cases of the quantizer, its gradient, AdamW and bfloat16. */
 class QuantizerTest {
   private static final float[] W = {.11f, -.52f, .07f, .93f, -1.40f, .33f, -.29f, .02f};
   private static final QuantSpec INT4 = QuantSpec.of(4, 8, false, 1, 8);

@@ -38,7 +38,7 @@ class RelationKernelsTest {
     Arrays.fill(v, 0, width, 0f);
     float[] gram = Rcka.gram(SCALAR, v, n, width);
     float[] found = NativeTwins.same(k -> k.gram(v, n, width));
-    // Products of unit rows: width roundings of sums below 1; centring adds at most four of them.
+    // Products of unit rows: width roundings of sums below 1; centering adds at most four of them.
     double e = 4 * (width + 3) * LossKernelsTest.ULP;
     for (int i = 0; i < gram.length; i++) {
       assertThat((double) found[i]).isCloseTo(gram[i], within(e));
@@ -64,7 +64,8 @@ class RelationKernelsTest {
       assertThat((float[]) b[3]).containsOnly(0f);
       return;
     }
-    // Relative error of the centred matrix; CKA and its gradient, 2 / |b| at most, have a few times
+    // Relative error of the centered matrix; CKA and its gradient, 2 / |b| at most, have a few
+    // times
     // that.
     double relative = n * e / Math.sqrt(squares);
     assertThat((double) b[0]).isCloseTo(a.cka(), within(2 * relative + 1e-12));
@@ -163,7 +164,7 @@ class RelationKernelsTest {
         MemorySegment space = arena.allocate(bytes + 4096, 64);
         space.fill((byte) 0x55);
         int code =
-            QuantiserKernelsTest.code(
+            QuantizerKernelsTest.code(
                 rcka,
                 0,
                 MemorySegment.ofArray(gram),
@@ -193,7 +194,7 @@ class RelationKernelsTest {
     float[] found =
         NativeTwins.same(
             k -> {
-              float[] y = QuantiserKernelsTest.poison(7 * 19);
+              float[] y = QuantizerKernelsTest.poison(7 * 19);
               k.dense(x, 7, w, 19, 65, y);
               return y;
             });
@@ -215,11 +216,11 @@ class RelationKernelsTest {
       MemorySegment space = arena.allocate(1 << 16, 64);
       MemorySegment odd = space.asSlice(4);
       long bytes = space.byteSize();
-      assertThat(QuantiserKernelsTest.code(gram, 0, z, 0, 2, out, space, bytes)).isEqualTo(-1);
-      assertThat(QuantiserKernelsTest.code(gram, 0, z, 2, -2, out, space, bytes)).isEqualTo(-1);
-      assertThat(QuantiserKernelsTest.code(gram, 0, none, 2, 2, out, space, bytes)).isEqualTo(-2);
-      assertThat(QuantiserKernelsTest.code(gram, 0, z, 2, 2, out, odd, bytes - 4)).isEqualTo(-2);
-      assertThat(QuantiserKernelsTest.code(gram, 0, z, 2, 2, out, space, 64L)).isEqualTo(-4);
+      assertThat(QuantizerKernelsTest.code(gram, 0, z, 0, 2, out, space, bytes)).isEqualTo(-1);
+      assertThat(QuantizerKernelsTest.code(gram, 0, z, 2, -2, out, space, bytes)).isEqualTo(-1);
+      assertThat(QuantizerKernelsTest.code(gram, 0, none, 2, 2, out, space, bytes)).isEqualTo(-2);
+      assertThat(QuantizerKernelsTest.code(gram, 0, z, 2, 2, out, odd, bytes - 4)).isEqualTo(-2);
+      assertThat(QuantizerKernelsTest.code(gram, 0, z, 2, 2, out, space, 64L)).isEqualTo(-4);
       assertThat(out.toArray(JAVA_FLOAT)).containsOnly(7f);
     }
   }

@@ -134,8 +134,8 @@ final class GraceMethods implements WorkMethods {
       }
 
       @Override
-      public boolean cancelled() {
-        return progress.cancelled();
+      public boolean canceled() {
+        return progress.canceled();
       }
     };
   }

@@ -161,7 +161,7 @@ final class Inference {
         models.lease(request.getModel().getSha256(), () -> methods.load(folder))) {
       List<Question> questions = request.getQuestionsList();
       for (int first = 0; first < questions.size(); first += batch) {
-        if (outbox.cancelled()) {
+        if (outbox.canceled()) {
           throw new CancellationException();
         }
         List<Question> part = questions.subList(first, Math.min(first + batch, questions.size()));
@@ -244,14 +244,14 @@ final class Inference {
     return new Progress() {
       @Override
       public void report(double fraction, String what) {
-        if (outbox.cancelled()) {
+        if (outbox.canceled()) {
           throw new CancellationException();
         }
       }
 
       @Override
-      public boolean cancelled() {
-        return outbox.cancelled();
+      public boolean canceled() {
+        return outbox.canceled();
       }
     };
   }

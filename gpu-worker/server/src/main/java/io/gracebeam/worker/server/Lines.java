@@ -12,7 +12,7 @@ public final class Lines {
 
   /**
    * The category of an error; what is not a {@link GraceException} is a bug, but for lack of
-   * memory. What a class's initialiser threw counts as thrown by itself.
+   * memory. What a class's initializer threw counts as thrown by itself.
    */
   public static GraceException classify(Throwable error) {
     if (error instanceof GraceException known) {

@@ -22,7 +22,7 @@ import java.util.concurrent.TimeUnit;
 /**
  * Long work, one piece at a time, found by its id. A repeated submit finds the queued, running or
  * finished operation; after a restart it finds the result in the artifact store, since the id is
- * the stage key. What failed or was cancelled may be submitted again.
+ * the stage key. What failed or was canceled may be submitted again.
  */
 final class Operations implements AutoCloseable {
   private static final int MOST_REMEMBERED = 1000;
@@ -164,15 +164,15 @@ final class Operations implements AutoCloseable {
                       references.verify("input " + input.getKey(), input.getValue()));
                 }
                 Map<String, Double> measures = methods.run(request, inputs, temp, running);
-                if (running.cancelled()) {
+                if (running.canceled()) {
                   throw new CancellationException();
                 }
                 return measures;
               });
       running.succeed(result);
     } catch (Throwable e) { // whatever happens, somebody watches
-      if (running.cancelled() && !(e instanceof VirtualMachineError)) {
-        running.end(Operation.State.CANCELLED, "cancelled", null);
+      if (running.canceled() && !(e instanceof VirtualMachineError)) {
+        running.end(Operation.State.CANCELLED, "canceled", null);
       } else {
         GraceException error = Lines.classify(e);
         running.end(Operation.State.FAILED, Lines.oneLine(error.getMessage()), error.category());

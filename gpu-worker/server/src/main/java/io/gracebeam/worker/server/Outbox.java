@@ -28,7 +28,7 @@ final class Outbox<T> {
   }
 
   /** Whether nobody waits for the answer any more. */
-  boolean cancelled() {
+  boolean canceled() {
     return observer.isCancelled();
   }
 

@@ -19,7 +19,7 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * Turns references of requests into paths, and trusts none: a path is absolute, normalised and
+ * Turns references of requests into paths, and trusts none: a path is absolute, normalized and
  * inside the allowed roots; a digest is computed and compared before the bytes are used. A computed
  * digest is remembered for as long as names, sizes and modification times below the path stay what
  * they were.

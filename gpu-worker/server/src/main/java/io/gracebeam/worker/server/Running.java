@@ -22,7 +22,7 @@ final class Running implements WorkMethods.Progress {
   private final WorkKind kind;
   private final Operation.Builder state;
   private final Set<Runnable> atEnd = new LinkedHashSet<>();
-  private volatile boolean cancelled;
+  private volatile boolean canceled;
   private volatile Runnable task = () -> {};
   private long started;
 
@@ -61,7 +61,7 @@ final class Running implements WorkMethods.Progress {
     return kind;
   }
 
-  /** Keeps the task that was queued for it, so that a cancelled one gives its place back. */
+  /** Keeps the task that was queued for it, so that a canceled one gives its place back. */
   Runnable doing(Runnable queued) {
     task = queued;
     return queued;
@@ -103,7 +103,7 @@ final class Running implements WorkMethods.Progress {
     return state.build();
   }
 
-  /** Moves from waiting to running; false if it was cancelled before. */
+  /** Moves from waiting to running; false if it was canceled before. */
   synchronized boolean start() {
     if (state.getState() != State.QUEUED) {
       return false;
@@ -115,8 +115,8 @@ final class Running implements WorkMethods.Progress {
 
   @Override
   public void report(double fraction, String what) {
-    if (cancelled) {
-      throw new CancellationException("cancelled");
+    if (canceled) {
+      throw new CancellationException("canceled");
     }
     synchronized (this) {
       state.setProgress(Math.clamp(fraction, 0, 1)).setMessage(Lines.oneLine(what));
@@ -124,8 +124,8 @@ final class Running implements WorkMethods.Progress {
   }
 
   @Override
-  public boolean cancelled() {
-    return cancelled;
+  public boolean canceled() {
+    return canceled;
   }
 
   /** Asks it to stop. */
@@ -135,11 +135,11 @@ final class Running implements WorkMethods.Progress {
       if (!pending()) {
         return;
       }
-      cancelled = true;
+      canceled = true;
       waiting = state.getState() == State.QUEUED;
     }
     if (waiting) {
-      end(State.CANCELLED, "cancelled while it waited", null);
+      end(State.CANCELLED, "canceled while it waited", null);
     }
   }
 

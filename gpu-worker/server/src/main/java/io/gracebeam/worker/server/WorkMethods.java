@@ -78,7 +78,7 @@ public interface WorkMethods extends AutoCloseable {
     void close();
   }
 
-  /** Progress of a piece of work; polled and told at least once per optimiser step or batch. */
+  /** Progress of a piece of work; polled and told at least once per optimizer step or batch. */
   interface Progress {
     /**
      * Says how far the work is.
@@ -90,7 +90,7 @@ public interface WorkMethods extends AutoCloseable {
     void report(double fraction, String what);
 
     /** Whether the work should stop. */
-    boolean cancelled();
+    boolean canceled();
   }
 
   /**

@@ -60,7 +60,7 @@ public final class WorkerMain {
       worker.join();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-    } catch (RuntimeException | Error e) { // a class's initialiser fails with an Error
+    } catch (RuntimeException | Error e) { // a class's initializer fails with an Error
       GraceException error = Lines.classify(e);
       System.err.println("grace worker: " + error.getMessage());
       System.exit(error.category().exitCode());

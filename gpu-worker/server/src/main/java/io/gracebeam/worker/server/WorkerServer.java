@@ -126,8 +126,8 @@ public final class WorkerServer implements EmbeddedWorker {
   }
 
   /**
-   * Drains and stops: health says NOT_SERVING, no new calls, operations are cancelled, calls get
-   * the settings' grace to end. A second call does nothing.
+   * Drains and stops: health says NOT_SERVING, no new calls, operations are canceled, calls get the
+   * settings' grace to end. A second call does nothing.
    */
   @Override
   public void close() {

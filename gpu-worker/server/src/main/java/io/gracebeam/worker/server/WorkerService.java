@@ -111,7 +111,7 @@ final class WorkerService extends WorkerGrpc.WorkerImplBase {
     try {
       admission.admit(
           () -> {
-            if (outbox.cancelled()) {
+            if (outbox.canceled()) {
               return;
             }
             try {

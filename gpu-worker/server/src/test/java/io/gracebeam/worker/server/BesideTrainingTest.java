@@ -242,8 +242,8 @@ class BesideTrainingTest {
               }
 
               @Override
-              public boolean cancelled() {
-                return progress.cancelled();
+              public boolean canceled() {
+                return progress.canceled();
               }
             });
       } finally {

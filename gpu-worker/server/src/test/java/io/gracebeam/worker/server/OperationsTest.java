@@ -213,7 +213,7 @@ class OperationsTest {
   }
 
   @Test
-  void cancelledOperationGivesItsPlaceInTheQueueBack() {
+  void canceledOperationGivesItsPlaceInTheQueueBack() {
     CountDownLatch go = new CountDownLatch(1);
     ScriptedMethods methods =
         new ScriptedMethods().inOperation((request, out, progress) -> await(go));

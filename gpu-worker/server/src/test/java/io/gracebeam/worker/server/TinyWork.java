@@ -38,7 +38,7 @@ final class TinyWork {
   /** Of this number the dataset's image is truncated. */
   static final int BAD = 3;
 
-  private static final String[] COLOURS = {"red", "blue"};
+  private static final String[] COLORS = {"red", "blue"};
 
   private final Path folder;
 
@@ -148,7 +148,7 @@ final class TinyWork {
     return Question.newBuilder()
         .setId(id)
         .setImage(folder.resolve("dataset/images/" + image + ".png").toString())
-        .setPrompt("what colour ?")
+        .setPrompt("what color ?")
         .addChoices("red")
         .addChoices("blue")
         .build();
@@ -207,13 +207,13 @@ final class TinyWork {
         .build();
   }
 
-  /** One-colour images, one of them truncated, and a question about each. */
+  /** One-color images, one of them truncated, and a question about each. */
   ArtifactRef dataset() throws IOException {
     Path root = folder.resolve("dataset");
     Path images = Files.createDirectories(root.resolve("images"));
     StringBuilder json = new StringBuilder();
     for (int i = 0; i < EXAMPLES; i++) {
-      String colour = COLOURS[i % 2];
+      String color = COLORS[i % 2];
       BufferedImage image = new BufferedImage(16, 16, BufferedImage.TYPE_INT_RGB);
       for (int p = 0; p < 256; p++) {
         image.setRGB(p % 16, p / 16, (i % 2 == 0 ? 0xC00000 : 0x0000C0) + i);
@@ -228,8 +228,8 @@ final class TinyWork {
           .append(
               """
               {"id":"e%d","image":"images/%d.png","types":["open"],"cells":["%s"],"conversations":[
-              {"from":"human","value":"<image>\\nwhat colour ?"},{"from":"gpt","value":"%s"}]}"""
-                  .formatted(i, i, colour, colour));
+              {"from":"human","value":"<image>\\nwhat color ?"},{"from":"gpt","value":"%s"}]}"""
+                  .formatted(i, i, color, color));
     }
     Files.writeString(root.resolve("train.json"), json.append("]"));
     Files.writeString(root.resolve("classes.json"), "[\"red\",\"blue\"]");

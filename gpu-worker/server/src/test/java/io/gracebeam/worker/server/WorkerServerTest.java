@@ -46,7 +46,7 @@ class WorkerServerTest {
     methods.inOperation(
         (request, out, progress) -> {
           running.countDown();
-          while (!progress.cancelled()) {
+          while (!progress.canceled()) {
             Thread.onSpinWait();
           }
         });
@@ -76,7 +76,7 @@ class WorkerServerTest {
             .inOperation(
                 (request, out, progress) -> {
                   running.countDown();
-                  while (!progress.cancelled()) {
+                  while (!progress.canceled()) {
                     Thread.onSpinWait();
                   }
                 });

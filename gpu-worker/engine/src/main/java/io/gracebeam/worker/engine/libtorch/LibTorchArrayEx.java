@@ -9,7 +9,7 @@ import ai.djl.ndarray.types.SparseFormat;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What DJL's blocks and optimisers call. */
+/** What DJL's blocks and optimizers call. */
 final class LibTorchArrayEx extends MissingOperators {
   private static final Aten RELU = Aten.of("relu");
   private static final Aten SIGMOID = Aten.of("sigmoid");

@@ -30,7 +30,7 @@ public final class LibTorchEngineProvider implements EngineProvider {
   public Engine getEngine() {
     synchronized (LibTorchEngineProvider.class) {
       if (refusal != null) {
-        // A class whose initialiser failed cannot be tried again.
+        // A class whose initializer failed cannot be tried again.
         throw refusal.get();
       }
       if (engine == null) {

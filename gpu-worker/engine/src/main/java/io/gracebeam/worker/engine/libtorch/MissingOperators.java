@@ -9,7 +9,7 @@ import java.util.List;
 
 /**
  * Operators of DJL's NDArrayEx that this engine lacks: pooling, recurrence, images, boxes, and the
- * optimisers that nobody here uses. Each throws with its name.
+ * optimizers that nobody here uses. Each throws with its name.
  */
 abstract class MissingOperators implements NDArrayEx {
   static UnsupportedOperationException missing(String operator) {

@@ -36,7 +36,7 @@ final class CudaChecks {
             "product, inputs apart",
             r -> products.inputsAreIndependent(4, upTo(r, 70), 192, upTo(r, 40), r.nextLong())),
         new Check("rounding", r -> products.rounding(upTo(r, 5000), r.nextLong())),
-        new Check("quantiser", r -> quantize(quantizer, r)),
+        new Check("quantizer", r -> quantize(quantizer, r)),
         new Check("training step", r -> train(quantizer, r)),
         new Check("teacher rows", r -> teacher(losses, r)),
         new Check("distillation", r -> distillation(losses, r)),

@@ -281,9 +281,9 @@ final class LossChecks {
 
   /**
    * A similarity is a float32 dot product of d terms whose magnitudes sum to at most 1, on both
-   * sides: off by e = 2 (d + 3) 2^-24, by 4 e once centred. That moves the norm of b by r = 4 n e /
-   * |b| of itself, CKA by at most 2 r, and an element of the gradient g = -2 (a / |a||b| - cka b /
-   * |b|^2) by 4 r of its terms and by those of 4 e; a row of g times unit vectors adds n + 4
+   * sides: off by e = 2 (d + 3) 2^-24, by 4 e once centered. That moves the norm of b by r = 4 n e
+   * / |b| of itself, CKA by at most 2 r, and an element of the gradient g = -2 (a / |a||b| - cka b
+   * / |b|^2) by 4 r of its terms and by those of 4 e; a row of g times unit vectors adds n + 4
    * roundings, the projection doubles all.
    */
   private static void relationalClose(

@@ -211,7 +211,7 @@ final class ProductChecks {
     }
   }
 
-  /** A real quantised weight, as the exporter packs it. */
+  /** A real quantized weight, as the exporter packs it. */
   static PackedWeight quantized(Random random, int bits, int rows, int cols, int group) {
     float[] w = new float[rows * cols];
     for (int i = 0; i < w.length; i++) {

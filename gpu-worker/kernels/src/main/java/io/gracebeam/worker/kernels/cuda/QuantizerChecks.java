@@ -15,7 +15,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Random;
 
-/** Scale search, quantisation and the training step against {@link ScalarKernels}. */
+/** Scale search, quantization and the training step against {@link ScalarKernels}. */
 final class QuantizerChecks {
   private static final double EPS = 1e-8;
   private static final double BETA1 = 0.9;
@@ -56,7 +56,7 @@ final class QuantizerChecks {
     return w;
   }
 
-  /** Scales, codes and quantised weights: what the oracle says, bit by bit. */
+  /** Scales, codes and quantized weights: what the oracle says, bit by bit. */
   void quantize(int bits, int rows, int cols, int group, long seed) {
     Random random = new Random(seed);
     QuantSpec spec = new QuantSpec(bits, group, false);
@@ -89,12 +89,12 @@ final class QuantizerChecks {
       MemorySegment wide = memory.output(4L * w.length);
       library.checked("gkc_fake_quantize", q, dw, dTheta, wide, 0, STREAM);
       Close.that(
-          Arrays.equals(memory.readFloats(wide, w.length), expected), "quantised weights differ");
+          Arrays.equals(memory.readFloats(wide, w.length), expected), "quantized weights differ");
       MemorySegment narrow = memory.output(2L * w.length);
       library.checked("gkc_fake_quantize", q, dw, dTheta, narrow, 1, STREAM);
       Close.that(
           Arrays.equals(memory.readShorts(narrow, w.length), Bf16.fromFloats(expected)),
-          "quantised weights in bfloat16 differ");
+          "quantized weights in bfloat16 differ");
     }
   }
 
@@ -228,11 +228,11 @@ final class QuantizerChecks {
       if (narrow) {
         Close.that(
             Arrays.equals(memory.readShorts(out, n), Bf16.fromFloats(expected)),
-            "quantised weights in bfloat16 differ after a step");
+            "quantized weights in bfloat16 differ after a step");
       } else {
         Close.that(
             Arrays.equals(memory.readFloats(out, n), expected),
-            "quantised weights differ after a step");
+            "quantized weights differ after a step");
       }
       return after;
     }

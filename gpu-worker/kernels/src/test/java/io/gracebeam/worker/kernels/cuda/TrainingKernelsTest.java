@@ -17,7 +17,7 @@ import net.jqwik.api.constraints.DoubleRange;
 import net.jqwik.api.constraints.IntRange;
 import org.junit.jupiter.api.Test;
 
-/** Quantiser, training step and losses, emulated, against their oracles. */
+/** Quantizer, training step and losses, emulated, against their oracles. */
 class TrainingKernelsTest {
   private static QuantizerChecks quantizer(int order) {
     CudaLibrary library = Emulation.library(order);

@@ -7,7 +7,7 @@ package io.gracebeam.worker.methods.data;
 public final class Hash {
   private Hash() {}
 
-  /** Well-mixed 64 bits of two words (SplitMix64 finaliser, Steele et al. 2014). */
+  /** Well-mixed 64 bits of two words (SplitMix64 finalizer, Steele et al. 2014). */
   public static long mix(long key, long counter) {
     long z = key + 0x9E3779B97F4A7C15L * (counter + 1);
     z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;

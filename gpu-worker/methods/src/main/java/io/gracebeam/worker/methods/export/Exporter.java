@@ -40,7 +40,7 @@ public final class Exporter {
   /**
    * Runs the work. Input by role: {@code trained} (trained folder) or {@code model}.
    *
-   * @return measures: bytes of the weights, bits per quantised weight, quantised tensors
+   * @return measures: bytes of the weights, bits per quantized weight, quantized tensors
    * @throws GraceException user, for an unknown format or scale source, or a group size that does
    *     not divide; bug, if a weight does not survive the round trip
    */
@@ -51,7 +51,7 @@ public final class Exporter {
     Path from = Files2.modelFolder(source);
     if (Scheme.present(from)) {
       throw GraceException.user(
-          "%s is quantised already; allowed is a dense model", from.getFileName());
+          "%s is quantized already; allowed is a dense model", from.getFileName());
     }
     LlavaConfig config = LlavaConfig.read(from);
     Map<String, Tensor> dense = new LinkedHashMap<>(Checkpoint.load(from).tensors());
@@ -82,7 +82,7 @@ public final class Exporter {
         };
     if (pack && packed.isEmpty()) {
       throw GraceException.user(
-          "variant %s is not quantised; allowed export format is dense",
+          "variant %s is not quantized; allowed export format is dense",
           work.getVariant().getName());
     }
     SortedMap<String, Tensor> out = new TreeMap<>();
@@ -107,12 +107,12 @@ public final class Exporter {
       Scheme.of(parts, bits(v.hasKvBits(), v.getKvBits())).addTo(outDir, headDim);
     }
     verify(outDir, pack ? headDim : 0, expected, dense);
-    progress.report(1, "exported %d quantised weights".formatted(packed.size()));
+    progress.report(1, "exported %d quantized weights".formatted(packed.size()));
     return measures(out, packed);
   }
 
   /**
-   * Bits and group sizes of what is quantised. Parts beside the decoder have groups of its size
+   * Bits and group sizes of what is quantized. Parts beside the decoder have groups of its size
    * where that divides all their input widths, else one scale per row.
    */
   private static SortedMap<Part, Scheme.Bits> parts(Variant v, LlavaConfig config) {

@@ -20,7 +20,7 @@ import java.util.List;
 public final class MemoryPlan implements MemoryPlanner {
 
   /**
-   * Bits of the parts; 16 means not quantised.
+   * Bits of the parts; 16 means not quantized.
    *
    * @param kv bits of cached keys and values
    */
@@ -100,7 +100,7 @@ public final class MemoryPlan implements MemoryPlanner {
     }
   }
 
-  /** Scales are as wide as the numbers that are not quantised. */
+  /** Scales are as wide as the numbers that are not quantized. */
   private static DecoderBytes.Form form(ModelSizes sizes, int bits, int size) {
     return bits == 16
         ? new DecoderBytes.Form(sizes.numberBits(), -1, false)

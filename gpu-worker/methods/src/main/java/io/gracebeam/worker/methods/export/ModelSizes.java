@@ -23,7 +23,7 @@ import java.util.Optional;
  * @param projector linears between tower and decoder
  * @param rest numbers outside of the decoder that are no linear's weight: biases, norms, patches;
  *     not the table of embeddings
- * @param numberBits of a number that is not quantised: 16 or 32
+ * @param numberBits of a number that is not quantized: 16 or 32
  */
 public record ModelSizes(
     DecoderShape decoder,

@@ -18,7 +18,7 @@ import java.util.SortedMap;
 
 /**
  * The {@code quantization_config} of a compressed-tensors folder in the format pack-quantized: a
- * group for the decoder's linears, one for each other part that is quantised, and what the cache of
+ * group for the decoder's linears, one for each other part that is quantized, and what the cache of
  * keys and values is rounded to.
  *
  * @param groups in the order of the file; at least one
@@ -55,7 +55,7 @@ record Scheme(List<Group> groups, int kvBits) {
   /**
    * The scheme of an export.
    *
-   * @param parts what is quantised, the decoder among them
+   * @param parts what is quantized, the decoder among them
    */
   static Scheme of(SortedMap<Part, Bits> parts, int kvBits) {
     List<Group> groups = new ArrayList<>();

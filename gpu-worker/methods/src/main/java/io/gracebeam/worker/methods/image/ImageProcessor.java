@@ -11,8 +11,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * CLIP's preprocessing: RGB, bicubic resize of the shortest edge, centre crop, scale to 0..1,
- * normalise. Equal to transformers' Pillow processor bit for bit, given equally decoded pixels.
+ * CLIP's preprocessing: RGB, bicubic resize of the shortest edge, center crop, scale to 0..1,
+ * normalize. Equal to transformers' Pillow processor bit for bit, given equally decoded pixels.
  * Thread-safe.
  */
 public final class ImageProcessor {

@@ -124,7 +124,7 @@ record RgbImage(int width, int height, byte[] rgb) {
     byte[] rgb = new byte[Math.multiplyExact(Math.multiplyExact(width, height), 3)];
     Raster raster = image.getRaster();
     if (raster.getNumBands() <= 2 && !(image.getColorModel() instanceof IndexColorModel)) {
-      // The JDK would convert gray through a linear colour space; Pillow repeats the level.
+      // The JDK would convert gray through a linear color space; Pillow repeats the level.
       int shift = raster.getDataBuffer().getDataType() == DataBuffer.TYPE_USHORT ? 8 : 0;
       int[] row = new int[width];
       for (int y = 0, at = 0; y < height; y++) {

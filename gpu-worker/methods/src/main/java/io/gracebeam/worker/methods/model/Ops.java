@@ -51,7 +51,7 @@ final class Ops {
         .singletonOrThrow();
   }
 
-  /** Layer normalisation over the last axis with weight and bias [d]. */
+  /** Layer normalization over the last axis with weight and bias [d]. */
   static NDArray layerNorm(NDArray x, NDArray weight, NDArray bias, double eps) {
     Shape last = new Shape(x.getShape().get(x.getShape().dimension() - 1));
     return LayerNorm.layerNorm(x, last, weight, bias, (float) eps).singletonOrThrow();

@@ -3,7 +3,7 @@ package io.gracebeam.worker.methods.model;
 import java.util.Optional;
 import java.util.regex.Pattern;
 
-/** Parts of a model whose linear weights are quantised together, each with bits of its own. */
+/** Parts of a model whose linear weights are quantized together, each with bits of its own. */
 public enum Part {
   /** Query, key, value, output, gate, up and down weights of the decoder's blocks. */
   DECODER(
@@ -26,7 +26,7 @@ public enum Part {
   }
 
   /**
-   * The part that a weight belongs to, by canonical name; empty for all that is never quantised.
+   * The part that a weight belongs to, by canonical name; empty for all that is never quantized.
    */
   public static Optional<Part> of(String name) {
     for (Part part : values()) {

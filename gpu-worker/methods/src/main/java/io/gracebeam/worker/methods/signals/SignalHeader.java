@@ -10,7 +10,7 @@ import java.nio.ByteBuffer;
  * @param vocab size of the logit axis
  * @param k entries per token of the top-k form; 0 for full logits
  * @param temperature temperature of the stored tempered quantities
- * @param gram how centred Gram matrices are stored
+ * @param gram how centered Gram matrices are stored
  * @param visualTokens n of the [n, n] Gram matrices
  * @param first index of the first example in the dataset
  * @param count examples in this unit
@@ -36,7 +36,7 @@ public record SignalHeader(
     TOP_K
   }
 
-  /** How centred Gram matrices are stored. */
+  /** How centered Gram matrices are stored. */
   public enum Gram {
     /** Not at all. */
     NONE,

@@ -11,7 +11,7 @@ package io.gracebeam.worker.methods.signals;
  * @param nonTargetLogSumExp logsumexp of logits / T over all ids but the target
  * @param ids top-k ids [tokens, k], by falling logit; null for full logits
  * @param logits logits [tokens, k], or [tokens, vocab] for full logits
- * @param gram centred Gram matrix [n, n] of the visual tokens; null if not kept
+ * @param gram centered Gram matrix [n, n] of the visual tokens; null if not kept
  */
 @SuppressWarnings("ArrayRecordComponent") // a view of file contents, compared by nobody
 public record Signals(

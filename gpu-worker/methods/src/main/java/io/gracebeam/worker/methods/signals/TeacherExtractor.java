@@ -81,8 +81,8 @@ public final class TeacherExtractor {
     BatchMaker maker = new BatchMaker(dataset, modelFolder, model.config());
     int errors = 0;
     for (int at = 0; at < count; at += BATCH) {
-      if (progress.cancelled()) {
-        throw GraceException.worker("extraction was cancelled at example %d", first + at);
+      if (progress.canceled()) {
+        throw GraceException.worker("extraction was canceled at example %d", first + at);
       }
       List<Integer> good = new ArrayList<>();
       int end = Math.min(count, at + BATCH);

@@ -47,14 +47,14 @@ public final class BatchMaker {
   }
 
   /**
-   * The tokenised example, its image checked too.
+   * The tokenized example, its image checked too.
    *
    * @throws GraceException data, if the example is bad
    */
   public Item item(int index) {
     Item item = items.get(index);
     if (item == null) {
-      item = tokenise(index);
+      item = tokenize(index);
       image(index);
       items.put(index, item);
     }
@@ -131,7 +131,7 @@ public final class BatchMaker {
     return p;
   }
 
-  private Item tokenise(int index) {
+  private Item tokenize(int index) {
     Dataset.Example e = dataset.example(index);
     List<ChatTokenizer.Turn> turns = new ArrayList<>();
     for (Dataset.Exchange x : e.exchanges()) {

@@ -1,7 +1,7 @@
 package io.gracebeam.worker.methods.training;
 
 /**
- * A tokenised example.
+ * A tokenized example.
  *
  * @param ids token ids, image placeholder expanded
  * @param rows positions whose logits predict a supervised token (the position before it)

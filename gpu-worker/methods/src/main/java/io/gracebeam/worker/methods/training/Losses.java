@@ -64,7 +64,7 @@ final class Losses {
     return options != null || rcka;
   }
 
-  /** Normalisers of a batch. */
+  /** Normalizers of a batch. */
   record Norms(int tokens, double gates, int images) {}
 
   /** Sums what the means are divided by. */

@@ -24,7 +24,7 @@ import java.util.TreeMap;
 
 /**
  * The trainable values: latent float32 masters W, log-scales theta, AdamW moments. The engine's
- * arrays hold the quantised weights and are the leaves of the backward pass; after it, one
+ * arrays hold the quantized weights and are the leaves of the backward pass; after it, one
  * straight-through step takes their gradients to W and theta.
  */
 final class Parameters {
@@ -104,7 +104,7 @@ final class Parameters {
   }
 
   /**
-   * Turns quantisation on for some weights, with scales from the MSE search.
+   * Turns quantization on for some weights, with scales from the MSE search.
    *
    * @throws GraceException user, if the group size does not divide the input width of a weight
    */
@@ -121,7 +121,7 @@ final class Parameters {
     }
   }
 
-  /** The quantiser of one weight; a group size that does not divide is refused. */
+  /** The quantizer of one weight; a group size that does not divide is refused. */
   static QuantSpec spec(
       String name, int rows, int cols, int bits, int groupSize, boolean perTensor) {
     if (!perTensor && groupSize != -1 && (groupSize < 1 || cols % groupSize != 0)) {
@@ -133,7 +133,7 @@ final class Parameters {
   }
 
   /**
-   * Sees that the engine's arrays hold the (quantised) weights and are leaves with a zero gradient;
+   * Sees that the engine's arrays hold the (quantized) weights and are leaves with a zero gradient;
    * new ones where the engine cannot overwrite. The scope closes what the engine makes on the way:
    * a forgotten view would keep a whole gradient alive in every step.
    */
@@ -173,7 +173,7 @@ final class Parameters {
    * Reads the accumulated gradients, clips their global norm, and steps. Where native code reaches
    * the engine's arrays, their new values are written at once.
    *
-   * @param number optimiser step, from 1
+   * @param number optimizer step, from 1
    * @param where names step and examples in the error
    * @return the norm before clipping
    * @throws GraceException data, if the norm is not finite
@@ -287,7 +287,7 @@ final class Parameters {
     return changing(name).w;
   }
 
-  /** Log-scales, live; null if not quantised. */
+  /** Log-scales, live; null if not quantized. */
   float[] theta(String name) {
     return changing(name).theta;
   }
@@ -330,7 +330,7 @@ final class Parameters {
           float[] from = state.get(name);
           if (from == null || from.length != to.length) {
             throw GraceException.data(
-                "optimiser state: %s has %s values; this training calls for %d",
+                "optimizer state: %s has %s values; this training calls for %d",
                 name, from == null ? "no" : Integer.toString(from.length), to.length);
           }
           System.arraycopy(from, 0, to, 0, to.length);

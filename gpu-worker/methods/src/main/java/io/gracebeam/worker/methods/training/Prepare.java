@@ -105,8 +105,8 @@ public final class Prepare {
     int[] all = data.shard(0, 1);
     long order = Hash.key(seed, "order");
     for (int step = 0; step < t.getSteps(); step++) {
-      if (progress.cancelled()) {
-        throw GraceException.worker("instruction training was cancelled at step %d", step);
+      if (progress.canceled()) {
+        throw GraceException.worker("instruction training was canceled at step %d", step);
       }
       double rate = Schedule.rate(t, step, t.getSteps());
       Losses.Total loss =
@@ -196,8 +196,8 @@ public final class Prepare {
       }
 
       @Override
-      public boolean cancelled() {
-        return p.cancelled();
+      public boolean canceled() {
+        return p.canceled();
       }
     };
   }

@@ -2,14 +2,14 @@ package io.gracebeam.worker.methods.training;
 
 /** Where long work reports how far it is, and learns that nobody wants it any more. */
 public interface Progress {
-  /** Ignores reports and is never cancelled. */
+  /** Ignores reports and is never canceled. */
   Progress NONE =
       new Progress() {
         @Override
         public void report(double fraction, String what) {}
 
         @Override
-        public boolean cancelled() {
+        public boolean canceled() {
           return false;
         }
       };
@@ -23,5 +23,5 @@ public interface Progress {
   void report(double fraction, String what);
 
   /** Whether the work should end at the next step. */
-  boolean cancelled();
+  boolean canceled();
 }

@@ -16,7 +16,7 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * Optimiser state as a safetensors file of one-dimensional float32 tensors, names sorted, so that
+ * Optimizer state as a safetensors file of one-dimensional float32 tensors, names sorted, so that
  * equal states have equal bytes.
  */
 public final class StateFile {
@@ -89,7 +89,7 @@ public final class StateFile {
       }
       return out;
     } catch (IOException e) {
-      throw GraceException.data("%s: cannot be read as optimiser state", file.getFileName())
+      throw GraceException.data("%s: cannot be read as optimizer state", file.getFileName())
           .withCause(e);
     }
   }

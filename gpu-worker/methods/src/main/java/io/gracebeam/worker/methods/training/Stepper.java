@@ -23,7 +23,7 @@ import java.util.function.IntFunction;
 import java.util.stream.IntStream;
 
 /**
- * One optimiser step. The loss kernels give gradients by logits and visual states in closed form;
+ * One optimizer step. The loss kernels give gradients by logits and visual states in closed form;
  * the head turns those of the logits into gradients by its inputs ({@link
  * io.gracebeam.worker.methods.model.RowHead}), and the scalar (rows * dRows).sum() + (states *
  * dStates).sum() carries them into the engine's backward pass. Micro-batches are run one after
@@ -85,7 +85,7 @@ final class Stepper {
     this.parameters = parameters;
   }
 
-  /** Writes the quantised weights, accumulates the gradients of a batch, and steps. */
+  /** Writes the quantized weights, accumulates the gradients of a batch, and steps. */
   Losses.Total step(int[] batch, Training training, double rate, int number, Weights weights) {
     parameters.write();
     Losses.Total total = accumulate(batch, Limits.of(training), weights);
@@ -231,7 +231,7 @@ final class Stepper {
     Signals s = signals.get(index);
     if (!Arrays.equals(s.targets(), item.targets())) {
       throw GraceException.user(
-          "example %s: teacher and student tokenise its answers differently; allowed is the same vocabulary",
+          "example %s: teacher and student tokenize its answers differently; allowed is the same vocabulary",
           item.id());
     }
     if (losses.relates()

@@ -23,7 +23,7 @@ import java.util.TreeMap;
 
 /**
  * Trains one logical shard for one round: cross-entropy alone, or with distillation from a teacher
- * cache, each with or without quantisation. Writes {@code model/} (latent weights), {@code
+ * cache, each with or without quantization. Writes {@code model/} (latent weights), {@code
  * state.safetensors} and {@code curves.json}.
  */
 public final class StudentTrainer {
@@ -90,8 +90,8 @@ public final class StudentTrainer {
       Stepper stepper = new Stepper(engine, model, maker, losses, signals, parameters);
       long order = Hash.key(seed, "order");
       for (long step = from; step < to; step++) {
-        if (progress.cancelled()) {
-          throw GraceException.worker("training was cancelled at step %d", step);
+        if (progress.canceled()) {
+          throw GraceException.worker("training was canceled at step %d", step);
         }
         int[] batch = Dataset.batch(shard, training.getBatchExamples(), order, step);
         double rate = Schedule.rate(training, step, total);

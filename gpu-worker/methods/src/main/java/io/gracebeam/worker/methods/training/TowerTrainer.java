@@ -64,8 +64,8 @@ final class TowerTrainer {
       trainable.put("head", head);
       Parameters parameters = new Parameters(trainable, model.masters());
       for (int step = 0; step < t.getSteps(); step++) {
-        if (progress.cancelled()) {
-          throw GraceException.worker("tower pre-training was cancelled at step %d", step);
+        if (progress.canceled()) {
+          throw GraceException.worker("tower pre-training was canceled at step %d", step);
         }
         parameters.write();
         int[] batch = Dataset.batch(all, t.getBatchExamples(), order, step);
@@ -150,7 +150,7 @@ final class TowerTrainer {
     return v;
   }
 
-  /** Averages the patches whose centre lies in each cell: [cells, patches]. */
+  /** Averages the patches whose center lies in each cell: [cells, patches]. */
   static float[] pool(int grid, int patches) {
     int side = (int) Math.round(Math.sqrt(patches));
     if (side < grid) {

@@ -17,7 +17,7 @@ import java.util.List;
 
 /**
  * Full training steps on random weights, images, tokens and teacher signals of a given shape, for
- * timing: quantise and write the weights, forward, losses, backward, straight-through AdamW.
+ * timing: quantize and write the weights, forward, losses, backward, straight-through AdamW.
  */
 public final class TrainBench implements AutoCloseable {
   private static final int BOS = 1;
@@ -54,7 +54,7 @@ public final class TrainBench implements AutoCloseable {
   /**
    * Makes weights and data.
    *
-   * @param quantized whether the decoder's weights are quantised (INT4, groups of 32)
+   * @param quantized whether the decoder's weights are quantized (INT4, groups of 32)
    * @param distilled full GRACE loss, or cross-entropy alone
    */
   public TrainBench(EngineHandle engine, Shape shape, boolean quantized, boolean distilled) {
@@ -175,7 +175,7 @@ public final class TrainBench implements AutoCloseable {
   }
 
   /**
-   * One step. The optimiser reads every gradient, so no device is still at work on it when this
+   * One step. The optimizer reads every gradient, so no device is still at work on it when this
    * returns.
    *
    * @return its cross-entropy, so that nothing can be left out
@@ -187,7 +187,7 @@ public final class TrainBench implements AutoCloseable {
         .ce;
   }
 
-  /** The gradients of a step, which add up, without the optimiser; its cross-entropy. */
+  /** The gradients of a step, which add up, without the optimizer; its cross-entropy. */
   public double accumulate() {
     if (steps == 0) {
       parameters.write();

@@ -19,16 +19,16 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * GRACE's training as its equations stand, and nothing of the project's losses, quantised step or
- * optimiser: latent weights W and log-scales theta are the engine's leaves, the quantiser is a part
+ * GRACE's training as its equations stand, and nothing of the project's losses, quantized step or
+ * optimizer: latent weights W and log-scales theta are the engine's leaves, the quantizer is a part
  * of the graph with a straight-through estimator for rounding, CE, GDKD and RCKA are made of the
  * engine's operators over the whole batch, and AdamW is written out, in double precision. For
- * examples of one length, full teacher logits and quantisers with a scale per group.
+ * examples of one length, full teacher logits and quantizers with a scale per group.
  */
 final class PlainTrainer implements AutoCloseable {
   private static final double EPS = 1e-8;
 
-  /** What a step of the optimiser changes. */
+  /** What a step of the optimizer changes. */
   private static final class Leaf {
     final NDArray array;
     final double rateFactor;
@@ -61,10 +61,10 @@ final class PlainTrainer implements AutoCloseable {
     this.model = model;
     this.grace = grace;
     Map<String, NDArray> trained = StudentTrainer.trainable(model, true);
-    List<String> quantised = model.quantizableWeights();
+    List<String> quantized = model.quantizableWeights();
     trained.forEach(
         (name, array) -> leaves.put(name, new Leaf(array, 1, array.getShape().dimension() > 1)));
-    for (String name : quantised) {
+    for (String name : quantized) {
       NDArray w = trained.get(name);
       int rows = (int) w.getShape().get(0);
       int cols = (int) w.getShape().get(1);
@@ -72,12 +72,12 @@ final class PlainTrainer implements AutoCloseable {
       NDArray theta = EngineArrays.of(model.manager(), start, new Shape(start.length, 1));
       NDScope.unregister(theta);
       leaves.put(Parameters.THETA + name, new Leaf(theta, thetaRateFactor, false));
-      model.setLinear(name, x -> x.matMul(quantised(w, theta, spec).transpose()));
+      model.setLinear(name, x -> x.matMul(quantized(w, theta, spec).transpose()));
     }
   }
 
   /** s clip(round(W / s)) with s = exp(theta), where rounding passes the gradient unchanged. */
-  private static NDArray quantised(NDArray w, NDArray theta, QuantSpec spec) {
+  private static NDArray quantized(NDArray w, NDArray theta, QuantSpec spec) {
     NDArray s = theta.exp();
     NDArray u = w.reshape(-1, spec.groupSize()).div(s);
     NDArray rounded = u.add(u.round().sub(u).stopGradient());
@@ -217,7 +217,7 @@ final class PlainTrainer implements AutoCloseable {
         .mul(number(manager, temperature * temperature / gateSum));
   }
 
-  /** Mean over the images of 1 - CKA of the centred cosine similarities. */
+  /** Mean over the images of 1 - CKA of the centered cosine similarities. */
   private static NDArray relational(NDManager manager, NDArray states, List<Example> batch) {
     long n = states.getShape().get(1);
     NDArray out = number(manager, 1);

@@ -165,9 +165,9 @@ class PlainTrainerTest {
     assertThat(whole).as("seeds of which all codes agree").isGreaterThanOrEqualTo(2);
   }
 
-  /** Looking at the state makes the next step quantise anew; a step that is left alone does not. */
+  /** Looking at the state makes the next step quantize anew; a step that is left alone does not. */
   @Test
-  void aStepWritesTheWeightsThatQuantisingAnewGives() {
+  void aStepWritesTheWeightsThatQuantizingAnewGives() {
     Training t = TinyStudent.training(STEPS).setClipNorm(CLIP).build();
     try (TinyStudent watched = new TinyStudent(2);
         TinyStudent alone = new TinyStudent(2)) {

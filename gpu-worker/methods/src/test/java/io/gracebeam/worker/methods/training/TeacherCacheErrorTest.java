@@ -361,7 +361,7 @@ class TeacherCacheErrorTest {
 
   /**
    * Gram matrices in bfloat16, which has 8 significant bits: every entry errs by at most u = 2^-8
-   * of itself, so |A' - A| &lt;= u |A| in the Frobenius norm, centring again (a projection) not
+   * of itself, so |A' - A| &lt;= u |A| in the Frobenius norm, centering again (a projection) not
    * adding to it, and the angle f between A' and A has sin f &lt;= u. With s the angle between
    * teacher and student, CKA = cos s moves by at most f sin s + f^2 / 2. The gradient is 2 G V, G =
    * -(A/|A| - c B/|B|) / |B|, up to a projection and the division by the norms of the states: it

@@ -10,7 +10,7 @@ import io.gracebeam.worker.methods.signals.SignalHeader;
 import java.util.ArrayList;
 import java.util.List;
 
-/** A student with quantised decoder, random weights, five examples, and the project's step. */
+/** A student with quantized decoder, random weights, five examples, and the project's step. */
 final class TinyStudent implements AutoCloseable {
   static final int BITS = 4;
   static final int GROUP = 16;
@@ -63,7 +63,7 @@ final class TinyStudent implements AutoCloseable {
     return new TrainBench.Shape("tiny", config, 5, 2, 12, 7);
   }
 
-  /** The same model once more, without quantisation. */
+  /** The same model once more, without quantization. */
   static LlavaModel model(long seed) {
     return LlavaModel.createForTraining(
         TinyWorld.ENGINE, SHAPE.config(), Prepare.initial(SHAPE.config(), seed));

@@ -17,7 +17,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import javax.imageio.ImageIO;
 
-/** A dataset of coloured squares and models of a few thousand weights, for tests. */
+/** A dataset of colored squares and models of a few thousand weights, for tests. */
 public final class TinyWorld {
   /** LibTorch, or what the system property grace.test.engine names: the build runs both. */
   public static final EngineHandle ENGINE =
@@ -30,7 +30,7 @@ public final class TinyWorld {
               .build());
 
   private static final String[] NAMES = {"red", "green", "blue"};
-  private static final Color[] COLOURS = {Color.RED, Color.GREEN, Color.BLUE};
+  private static final Color[] COLORS = {Color.RED, Color.GREEN, Color.BLUE};
 
   private TinyWorld() {}
 
@@ -44,7 +44,7 @@ public final class TinyWorld {
       int[] cells = new int[4];
       for (int c = 0; c < 4; c++) {
         cells[c] = (i * 7 + c * c + i / 3) % 3;
-        g.setColor(COLOURS[cells[c]]);
+        g.setColor(COLORS[cells[c]]);
         g.fillRect(16 * (c % 2), 16 * (c / 2), 16, 16);
       }
       g.dispose();

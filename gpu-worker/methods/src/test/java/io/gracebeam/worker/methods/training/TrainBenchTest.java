@@ -27,7 +27,7 @@ class TrainBenchTest {
   }
 
   @Test
-  void quantisationIsPartOfIt() {
+  void quantizationIsPartOfIt() {
     try (TrainBench with = new TrainBench(TinyWorld.ENGINE, tiny(), true, false);
         TrainBench without = new TrainBench(TinyWorld.ENGINE, tiny(), false, false)) {
       assertThat(with.step()).isNotEqualTo(without.step());

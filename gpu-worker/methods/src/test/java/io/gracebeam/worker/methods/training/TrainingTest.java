@@ -229,7 +229,7 @@ class TrainingTest {
   }
 
   @Test
-  void packedModelGivesTheLogitsOfTheFakeQuantisedOne() {
+  void packedModelGivesTheLogitsOfTheFakeQuantizedOne() {
     for (int bits : new int[] {2, 3, 4, 8}) {
       Path trained = train("packed-" + bits, TinyWorld.variant(bits, 16), student, 0, 1, 0, 1);
       float[][] logits = new float[2][];
@@ -293,7 +293,7 @@ class TrainingTest {
   }
 
   @Test
-  void quantisedGradientsMatchFiniteDifferences() {
+  void quantizedGradientsMatchFiniteDifferences() {
     Dataset set = Dataset.open(data);
     try (LlavaModel m = LlavaModel.load(TinyWorld.ENGINE, student)) {
       Map<String, ai.djl.ndarray.NDArray> trainable =

@@ -49,7 +49,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The switches of a variant, what training refuses, and the gradient of a quantised step. */
+/** The switches of a variant, what training refuses, and the gradient of a quantized step. */
 class VariantsTest {
   private static final int[] BATCH = {1, 5, 9, 13};
 
@@ -184,7 +184,7 @@ class VariantsTest {
     Map<String, Tensor> before = Checkpoint.load(Files2.modelFolder(student)).tensors();
     Map<String, Tensor> rtn = Checkpoint.load(export("rtn", student, "dense", "rtn", v)).tensors();
     Map<String, Tensor> mse = Checkpoint.load(export("mse", student, "dense", "mse", v)).tensors();
-    int quantised = 0;
+    int quantized = 0;
     for (String name : before.keySet()) {
       float[] w = before.get(name).floats();
       float[] a = rtn.get(name).floats();
@@ -194,7 +194,7 @@ class VariantsTest {
         assertThat(b).as(name).isEqualTo(w);
         continue;
       }
-      quantised++;
+      quantized++;
       double errorA = 0;
       double errorB = 0;
       for (int at = 0; at < w.length; at += 8) {
@@ -212,7 +212,7 @@ class VariantsTest {
       }
       assertThat(errorB).as(name).isLessThan(errorA);
     }
-    assertThat(quantised).isEqualTo(14);
+    assertThat(quantized).isEqualTo(14);
     assertThatThrownBy(() -> export("what", student, "dense", "best", v))
         .isInstanceOf(GraceException.class)
         .hasMessage("export scales 'best'; allowed are trained, rtn, mse");
@@ -302,17 +302,17 @@ class VariantsTest {
             () -> train("swap", TinyWorld.variant(4, 16), TinyWorld.training(2).build(), same))
         .isInstanceOf(GraceException.class)
         .hasMessageMatching(
-            "example e\\d+: teacher and student tokenise its answers differently; allowed is the same vocabulary");
+            "example e\\d+: teacher and student tokenize its answers differently; allowed is the same vocabulary");
   }
 
   /**
-   * The quantised step by finite differences. With codes q0 and residuals frozen where they are,
+   * The quantized step by finite differences. With codes q0 and residuals frozen where they are,
    * the straight-through estimator is the true gradient of W^(W, theta) = W + s (q0 - W0 / s0)
    * inside the range and s q0 outside: by W 1 or 0, by s q0 - W0 / s0 or q0, as LSQ has it. The
    * whole model is run on W^ of moved latent weights and of moved log-scales.
    */
   @Test
-  void quantisedStepMatchesFiniteDifferencesByWeightsAndScales() {
+  void quantizedStepMatchesFiniteDifferencesByWeightsAndScales() {
     try (LlavaModel m = LlavaModel.load(TinyWorld.ENGINE, Files2.modelFolder(student))) {
       Parameters p = new Parameters(StudentTrainer.trainable(m, false));
       List<String> names = m.quantizableWeights();

@@ -26,7 +26,7 @@ final class Ending {
   static void run(Body body) {
     try {
       body.run();
-    } catch (Exception | Error e) { // a class's initialiser and lack of memory are Errors
+    } catch (Exception | Error e) { // a class's initializer and lack of memory are Errors
       GraceException error = error(e);
       System.err.println(PREFIX + error.getMessage());
       System.exit(error.category().exitCode());

@@ -5,7 +5,7 @@ import io.gracebeam.worker.methods.training.TrainBench;
 import java.util.Arrays;
 
 /**
- * What quantisation adds to a training step of one engine: steps with and without it take turns in
+ * What quantization adds to a training step of one engine: steps with and without it take turns in
  * one process, so that both see the same machine; prints the median of the pairs' ratios.
  */
 final class OverheadContestant {

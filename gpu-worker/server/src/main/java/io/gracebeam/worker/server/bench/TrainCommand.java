@@ -14,7 +14,7 @@ import java.util.TreeMap;
 
 /**
  * {@code grace bench train}: times a full GRACE training step of this engine, of DJL's PyTorch
- * engine and of a plain PyTorch script, what quantisation adds to it, and what an operator costs.
+ * engine and of a plain PyTorch script, what quantization adds to it, and what an operator costs.
  * The contestants take turns, round after round; the figure of each is the least of its rounds'
  * medians, which other work on the machine disturbs least. On a CUDA device without DJL's engine,
  * whose natives have no CUDA here, and without the memory of checkpoints, which is not the
@@ -31,13 +31,13 @@ final class TrainCommand {
   private static final String DJL = "PyTorch";
   private static final String CPU = "cpu";
 
-  /** Engines whose overhead of quantisation is measured, with the compute type of each. */
+  /** Engines whose overhead of quantization is measured, with the compute type of each. */
   private static final Map<String, String> OVERHEAD =
       new TreeMap<>(Map.of("LibTorch", "bfloat16", DJL, "float32"));
 
   private static final int OPERATORS = 200_000; // of a run
 
-  /** Two models of the larger shape, with their optimisers. */
+  /** Two models of the larger shape, with their optimizers. */
   private static final String[] LARGE_HEAP = {"-Xmx12g", "-XX:MaxNewSize=1g"};
 
   private static final long LARGE_KIBIBYTES = 15L << 20;
@@ -45,7 +45,7 @@ final class TrainCommand {
   private static final List<Contestant> OWN =
       List.of(
           new Contestant(BASE, "LibTorch", "bfloat16", true),
-          new Contestant("libtorch-bfloat16-unquantised", "LibTorch", "bfloat16", false),
+          new Contestant("libtorch-bfloat16-unquantized", "LibTorch", "bfloat16", false),
           new Contestant("libtorch-float32", "LibTorch", "float32", true),
           new Contestant("djl-pytorch-float32", DJL, "float32", true));
 
@@ -142,7 +142,7 @@ final class TrainCommand {
       table.note(
           ratios.isEmpty()
               ? "qat-overhead: not measured; it needs 15 GiB of free memory"
-              : "qat-overhead: over the step without quantisation, of %d micro-batches; pairs of steps in one process"
+              : "qat-overhead: over the step without quantization, of %d micro-batches; pairs of steps in one process"
                   .formatted(OverheadContestant.MICRO_BATCHES));
     }
     if ((all || what.equals("steps"))
@@ -152,7 +152,7 @@ final class TrainCommand {
     }
     if (what.equals("checkpoints")) {
       table.note(
-          "checkpoints: gradients of all examples in one micro-batch, without the optimiser; memory that native blocks keep is counted");
+          "checkpoints: gradients of all examples in one micro-batch, without the optimizer; memory that native blocks keep is counted");
     }
   }
 

@@ -15,7 +15,7 @@ final class TrainContestant {
 
   private TrainContestant() {}
 
-  /** Arguments: engine, compute type, threads, device, shape, quantised, distilled, steps. */
+  /** Arguments: engine, compute type, threads, device, shape, quantized, distilled, steps. */
   public static void main(String[] args) {
     Ending.run(() -> turn(args));
   }

@@ -52,7 +52,7 @@ class EndingTest {
               case "engine" -> throw new EngineException("LibTorch: mm failed\n  at frame 0");
               case "state" -> throw new IllegalStateException("array x was closed");
               case "memory" -> throw new OutOfMemoryError("Java heap space");
-              case "initialiser" ->
+              case "initializer" ->
                   throw new ExceptionInInitializerError(GraceException.data("no file"));
               case "operator" -> throw new UnsupportedOperationException("no kernels here");
               default -> throw new IOException("disk");
@@ -68,7 +68,7 @@ class EndingTest {
     assertThat(run(Failing.class, Map.of(), "state"))
         .isEqualTo(
             new Result(1, List.of("grace bench: IllegalStateException: array x was closed")));
-    assertThat(run(Failing.class, Map.of(), "initialiser"))
+    assertThat(run(Failing.class, Map.of(), "initializer"))
         .isEqualTo(new Result(3, List.of("grace bench: no file")));
     assertThat(run(Failing.class, Map.of(), "operator"))
         .isEqualTo(new Result(5, List.of("grace bench: no kernels here")));

@@ -18,8 +18,8 @@ import net.jqwik.api.Property;
 import net.jqwik.api.constraints.IntRange;
 import org.junit.jupiter.api.Test;
 
-/** Scale search, packing, quantiser gradient and optimiser step in C against those in Java. */
-class QuantiserKernelsTest {
+/** Scale search, packing, quantizer gradient and optimizer step in C against those in Java. */
+class QuantizerKernelsTest {
   private static final Kernels SCALAR = new ScalarKernels();
   private static final Kernels VECTOR = new VectorKernels(2);
   private static final int[] GROUPS = {1, 3, 8, 16, 24, 33, 128, 260};
@@ -182,7 +182,7 @@ class QuantiserKernelsTest {
     return Bf16.toFloats(Bf16.fromFloats(values));
   }
 
-  /** Weights, moments and the quantised weights after a step. */
+  /** Weights, moments and the quantized weights after a step. */
   private static float[][] step(Kernels k, Case c, float[] m, Out where) {
     float[] w = c.w.clone();
     float[] m1 = m.clone();
@@ -332,7 +332,7 @@ class QuantiserKernelsTest {
   void everyWrongArgumentHasItsCode() {
     NativeTwins.all();
     NativeLibrary library = NativeLibrary.load();
-    MethodHandle fake = library.onHeap("gk_fake_quantise", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+    MethodHandle fake = library.onHeap("gk_fake_quantize", ADDRESS, ADDRESS, ADDRESS, ADDRESS);
     MethodHandle search =
         library.onHeap(
             "gk_search_scales",

@@ -183,7 +183,7 @@ int32_t gk_scales(gk_pool *pool, int32_t isa, const float *theta, int64_t n, flo
 /* ---- rounding ---- */
 
 typedef struct {
-  gk_quantiser q;
+  gk_quantizer q;
   const float *w;
   const float *scales;
   int32_t *words;
@@ -246,7 +246,7 @@ GK_ALWAYS void gk_fake_part(void *context, int32_t part, int32_t parts) {
 }
 GK_VERSIONS(gk_fake_part)
 
-int32_t gk_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, int32_t *words) {
+int32_t gk_quantize(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, int32_t *words) {
   const int32_t error = gk_check_grouping(isa, shape);
   if (error != 0) {
     return error;
@@ -254,12 +254,12 @@ int32_t gk_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const 
   if (w == NULL || scales == NULL || words == NULL) {
     return GK_EALIGN;
   }
-  gk_rounding r = {.q = gk_quantiser_of(shape), .w = w, .scales = scales, .words = words};
+  gk_rounding r = {.q = gk_quantizer_of(shape), .w = w, .scales = scales, .words = words};
   gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_pack_part_versions[isa], &r);
   return 0;
 }
 
-int32_t gk_fake_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, float *out) {
+int32_t gk_fake_quantize(gk_pool *pool, int32_t isa, const gk_grouping *shape, const float *w, const float *scales, float *out) {
   const int32_t error = gk_check_grouping(isa, shape);
   if (error != 0) {
     return error;
@@ -267,7 +267,7 @@ int32_t gk_fake_quantise(gk_pool *pool, int32_t isa, const gk_grouping *shape, c
   if (w == NULL || scales == NULL || out == NULL) {
     return GK_EALIGN;
   }
-  gk_rounding r = {.q = gk_quantiser_of(shape), .w = w, .scales = scales, .out = out};
+  gk_rounding r = {.q = gk_quantizer_of(shape), .w = w, .scales = scales, .out = out};
   gk_run(gk_worth(pool, (int64_t)shape->rows * shape->cols), gk_fake_part_versions[isa], &r);
   return 0;
 }
