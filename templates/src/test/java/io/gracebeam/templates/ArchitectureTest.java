@@ -89,6 +89,11 @@ class ArchitectureTest {
   }
 
   @Test
+  void packagesOfMethodsFormNoCycle() {
+    slices().matching("io.gracebeam.worker.methods.(*)..").should().beFreeOfCycles().check(CLASSES);
+  }
+
+  @Test
   void beamsPrivateCopiesStayPrivate() {
     noClasses()
         .that()

@@ -24,10 +24,10 @@ import io.gracebeam.worker.methods.model.Prompt;
 import io.gracebeam.worker.methods.signals.SignalWriter;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
-import io.gracebeam.worker.methods.training.Files2;
 import io.gracebeam.worker.methods.training.OuterStep;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.StudentTrainer;
+import io.gracebeam.worker.methods.work.Files2;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -126,8 +126,8 @@ final class GraceMethods implements WorkMethods {
   @Override
   public void close() {}
 
-  private static io.gracebeam.worker.methods.training.Progress adapt(Progress progress) {
-    return new io.gracebeam.worker.methods.training.Progress() {
+  private static io.gracebeam.worker.methods.work.Progress adapt(Progress progress) {
+    return new io.gracebeam.worker.methods.work.Progress() {
       @Override
       public void report(double fraction, String what) {
         progress.report(fraction, what);

@@ -1,5 +1,5 @@
 /**
  * Training data: conversations about images, in an order that depends on nothing but seed and
- * epoch. No engine here.
+ * epoch, and the tokens and pixels made of them.
  */
 package io.gracebeam.worker.methods.data;

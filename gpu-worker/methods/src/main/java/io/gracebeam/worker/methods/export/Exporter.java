@@ -11,9 +11,9 @@ import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.Part;
-import io.gracebeam.worker.methods.training.Files2;
-import io.gracebeam.worker.methods.training.Progress;
 import io.gracebeam.worker.methods.training.StateFile;
+import io.gracebeam.worker.methods.work.Files2;
+import io.gracebeam.worker.methods.work.Progress;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -210,7 +210,8 @@ public final class Exporter {
   private static QuantSpec spec(Scheme.Bits b, boolean perTensor, String name, int rows, int cols) {
     if (!perTensor && b.size() != -1 && (b.size() < 1 || cols % b.size() != 0)) {
       throw GraceException.user(
-          "quantization.group_size %d does not divide the input width %d of %s; allowed are its divisors, or -1 for one group per row",
+          "quantization.group_size %d does not divide the input width %d of %s; allowed are its"
+              + " divisors, or -1 for one group per row",
           b.size(), cols, name);
     }
     return QuantSpec.of(b.bits(), b.size(), perTensor, rows, cols);

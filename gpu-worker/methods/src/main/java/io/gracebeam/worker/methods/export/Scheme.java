@@ -7,7 +7,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.methods.model.Part;
-import io.gracebeam.worker.methods.training.Files2;
+import io.gracebeam.worker.methods.work.Files2;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -185,7 +185,8 @@ record Scheme(List<Group> groups, int kvBits) {
 
   private static GraceException refused() {
     return GraceException.data(
-        "config.json: quantization_config is not pack-quantized with symmetric group or channel scales of 2 to 8 bits");
+        "config.json: quantization_config is not pack-quantized with symmetric group or channel"
+            + " scales of 2 to 8 bits");
   }
 
   private static int kvBits(JsonNode scheme, int headDim) {
@@ -199,7 +200,8 @@ record Scheme(List<Group> groups, int kvBits) {
         || !scheme.path("strategy").asText().equals("group")
         || scheme.path("group_size").asInt() != headDim) {
       throw GraceException.data(
-          "config.json: kv_cache_scheme is %s; allowed: null, or symmetric dynamic int of 8 bits in groups of the head's %d numbers",
+          "config.json: kv_cache_scheme is %s; allowed: null, or symmetric dynamic int of 8 bits in"
+              + " groups of the head's %d numbers",
           scheme, headDim);
     }
     return 8;

@@ -3,6 +3,7 @@ package io.gracebeam.worker.methods.training;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.methods.work.Files2;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -5,6 +5,7 @@ import io.gracebeam.proto.v1.Grace;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.Rcka;
+import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.signals.SignalHeader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;

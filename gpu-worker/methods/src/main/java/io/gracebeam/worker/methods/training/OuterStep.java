@@ -5,6 +5,8 @@ import io.gracebeam.proto.v1.AverageWork;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.work.Files2;
+import io.gracebeam.worker.methods.work.Progress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;

@@ -11,6 +11,8 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
+import io.gracebeam.worker.methods.data.BatchMaker;
+import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.model.TrainingPass;
 import io.gracebeam.worker.methods.signals.SignalReader;
@@ -118,18 +120,20 @@ final class Stepper {
     // All that the teacher says is in memory for one micro-batch at a time.
     good.sort(Comparator.comparingInt(i -> maker.item(i).ids().length));
     List<Example> weighed =
-        good.stream()
-            .map(i -> maker.example(i, signals == null ? null : signals.scalars(i)))
-            .toList();
+        good.stream().map(i -> example(i, signals == null ? null : signals.scalars(i))).toList();
     return accumulate(
         good.size(),
         losses.norms(weighed),
         at -> {
           int i = good.get(at);
-          return maker.example(i, signals == null ? null : teacherOf(i, maker.item(i)));
+          return example(i, signals == null ? null : teacherOf(i, maker.item(i)));
         },
         limits,
         weights);
+  }
+
+  private Example example(int index, Signals own) {
+    return new Example(maker.item(index), maker.image(index), own);
   }
 
   /** The same for examples at hand. */
@@ -231,7 +235,8 @@ final class Stepper {
     Signals s = signals.get(index);
     if (!Arrays.equals(s.targets(), item.targets())) {
       throw GraceException.user(
-          "example %s: teacher and student tokenize its answers differently; allowed is the same vocabulary",
+          "example %s: teacher and student tokenize its answers differently; allowed is the same"
+              + " vocabulary",
           item.id());
     }
     if (losses.relates()

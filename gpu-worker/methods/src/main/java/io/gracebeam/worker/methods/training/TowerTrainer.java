@@ -10,10 +10,12 @@ import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.TokenLosses;
+import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Hash;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.model.VisionPass;
+import io.gracebeam.worker.methods.work.Progress;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -155,7 +157,8 @@ final class TowerTrainer {
     int side = (int) Math.round(Math.sqrt(patches));
     if (side < grid) {
       throw GraceException.user(
-          "%d x %d patches cannot tell the cells of a %d x %d grid apart; allowed are smaller patches",
+          "%d x %d patches cannot tell the cells of a %d x %d grid apart; allowed are smaller"
+              + " patches",
           side, side, grid, grid);
     }
     float[] out = new float[grid * grid * patches];
@@ -197,7 +200,8 @@ final class TowerTrainer {
     for (Dataset.Example e : dataset.examples()) {
       if (cells == 0 || e.cells().size() != cells || grid * grid != cells) {
         throw GraceException.data(
-            "example %s: %d \"cells\"; tower pre-training needs the same square number in each example",
+            "example %s: %d \"cells\"; tower pre-training needs the same square number in each"
+                + " example",
             e.id(), e.cells().size());
       }
     }

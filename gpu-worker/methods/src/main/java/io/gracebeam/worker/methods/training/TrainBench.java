@@ -8,6 +8,8 @@ import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.Rcka;
 import io.gracebeam.worker.kernels.TeacherStatistics;
 import io.gracebeam.worker.methods.data.Hash;
+import io.gracebeam.worker.methods.data.Item;
+import io.gracebeam.worker.methods.data.PixelCache;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.signals.SignalHeader;

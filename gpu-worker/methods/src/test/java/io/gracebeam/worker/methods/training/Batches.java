@@ -1,5 +1,6 @@
 package io.gracebeam.worker.methods.training;
 
+import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
 import java.util.Arrays;

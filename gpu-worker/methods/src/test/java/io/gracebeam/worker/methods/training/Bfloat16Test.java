@@ -18,6 +18,8 @@ import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.Forward;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.work.Files2;
+import io.gracebeam.worker.methods.work.Progress;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

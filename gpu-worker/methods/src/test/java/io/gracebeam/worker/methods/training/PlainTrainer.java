@@ -10,6 +10,8 @@ import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.QuantSpec;
+import io.gracebeam.worker.methods.data.BatchMaker;
+import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.model.Forward;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.LlavaModel;

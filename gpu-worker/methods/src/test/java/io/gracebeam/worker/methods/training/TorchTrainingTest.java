@@ -8,6 +8,8 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.TeacherStatistics;
+import io.gracebeam.worker.methods.data.Item;
+import io.gracebeam.worker.methods.data.PixelCache;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.signals.SignalHeader;
 import io.gracebeam.worker.methods.signals.Signals;

@@ -16,13 +16,17 @@ import io.gracebeam.proto.v1.TrainWork;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.QuantSpec;
+import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
+import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
 import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.Signals;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.work.Files2;
+import io.gracebeam.worker.methods.work.Progress;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -282,7 +286,9 @@ class TrainingTest {
       String norm = "language_model.model.norm.weight";
       float[] gradient = p.gradient(norm).clone();
       List<Example> atHand =
-          java.util.Arrays.stream(batch).mapToObj(i -> maker.example(i, r.get(i))).toList();
+          java.util.Arrays.stream(batch)
+              .mapToObj(i -> new Example(maker.item(i), maker.image(i), r.get(i)))
+              .toList();
       p.write();
       Losses.Total expected = s.accumulate(atHand, Stepper.Limits.micro(2), weights);
       p.gradients();

@@ -21,7 +21,9 @@ import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
+import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
 import io.gracebeam.worker.methods.model.Forward;
@@ -32,6 +34,8 @@ import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.SignalWriter;
 import io.gracebeam.worker.methods.signals.Signals;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.work.Files2;
+import io.gracebeam.worker.methods.work.Progress;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -275,7 +279,8 @@ class VariantsTest {
         .isInstanceOfSatisfying(
             GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.USER))
         .hasMessage(
-            "teacher and student have different vocabularies: %d and %d tokens; allowed is the same",
+            "teacher and student have different vocabularies: %d and %d tokens; allowed is the"
+                + " same",
             h.vocab() + 3, h.vocab());
 
     // As many ids, but other ones.
@@ -302,7 +307,8 @@ class VariantsTest {
             () -> train("swap", TinyWorld.variant(4, 16), TinyWorld.training(2).build(), same))
         .isInstanceOf(GraceException.class)
         .hasMessageMatching(
-            "example e\\d+: teacher and student tokenize its answers differently; allowed is the same vocabulary");
+            "example e\\d+: teacher and student tokenize its answers differently; allowed is the"
+                + " same vocabulary");
   }
 
   /**

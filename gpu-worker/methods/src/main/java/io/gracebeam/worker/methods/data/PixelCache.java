@@ -1,4 +1,4 @@
-package io.gracebeam.worker.methods.training;
+package io.gracebeam.worker.methods.data;
 
 import java.util.Arrays;
 
@@ -6,7 +6,7 @@ import java.util.Arrays;
  * Pixels as byte codes into a table of the distinct values per channel: an 8-bit image has at most
  * 256 of them. Exact; an image with more distinct values is kept as floats.
  */
-final class PixelCache {
+public final class PixelCache {
   private final float[] plain;
   private final byte[] codes;
   private final float[][] tables;
@@ -18,7 +18,7 @@ final class PixelCache {
   }
 
   /** Keeps pixels [3, H, W]. */
-  static PixelCache of(float[] values) {
+  public static PixelCache of(float[] values) {
     int channel = values.length / 3;
     byte[] codes = new byte[values.length];
     float[][] tables = new float[3][];
@@ -43,7 +43,7 @@ final class PixelCache {
   }
 
   /** Writes the pixels to {@code out} from {@code at} on. */
-  void into(float[] out, int at) {
+  public void into(float[] out, int at) {
     if (plain != null) {
       System.arraycopy(plain, 0, out, at, plain.length);
       return;

@@ -1,4 +1,4 @@
-package io.gracebeam.worker.methods.training;
+package io.gracebeam.worker.methods.work;
 
 import io.gracebeam.proto.error.GraceException;
 import java.io.IOException;

@@ -1,4 +1,4 @@
-package io.gracebeam.worker.methods.training;
+package io.gracebeam.worker.methods.work;
 
 /** Where long work reports how far it is, and learns that nobody wants it any more. */
 public interface Progress {

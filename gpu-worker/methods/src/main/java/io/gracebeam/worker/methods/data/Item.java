@@ -1,4 +1,4 @@
-package io.gracebeam.worker.methods.training;
+package io.gracebeam.worker.methods.data;
 
 /**
  * A tokenized example.

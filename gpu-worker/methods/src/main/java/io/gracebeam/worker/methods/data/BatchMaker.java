@@ -1,4 +1,4 @@
-package io.gracebeam.worker.methods.training;
+package io.gracebeam.worker.methods.data;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
@@ -6,10 +6,8 @@ import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
-import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.signals.Signals;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -84,7 +82,7 @@ public final class BatchMaker {
   }
 
   /** Pixels [B, 3, H, W] of images. */
-  static NDArray pixels(NDManager manager, List<PixelCache> images, LlavaConfig config) {
+  public static NDArray pixels(NDManager manager, List<PixelCache> images, LlavaConfig config) {
     int size = config.vision().imageSize();
     float[] all = new float[images.size() * 3 * size * size];
     for (int i = 0; i < images.size(); i++) {
@@ -93,18 +91,13 @@ public final class BatchMaker {
     return EngineArrays.of(manager, all, new Shape(images.size(), 3, size, size));
   }
 
-  /** A good example, as a training step takes it. */
-  Example example(int index, Signals signals) {
-    return new Example(item(index), image(index), signals);
-  }
-
   /** Ids [B][S] of items, right padded. */
   public long[][] ids(List<Item> batch) {
     return ids(batch, config);
   }
 
   /** Ids [B][S] of items, right padded with the model's padding token. */
-  static long[][] ids(List<Item> batch, LlavaConfig config) {
+  public static long[][] ids(List<Item> batch, LlavaConfig config) {
     int length = batch.stream().mapToInt(i -> i.ids().length).max().orElse(0);
     long[][] out = new long[batch.size()][];
     for (int i = 0; i < out.length; i++) {
@@ -115,7 +108,8 @@ public final class BatchMaker {
     return out;
   }
 
-  private PixelCache image(int index) {
+  /** The pixels of an example's image, kept from the first call on. */
+  public PixelCache image(int index) {
     PixelCache p = pixels.get(index);
     if (p == null) {
       int size = config.vision().imageSize();
