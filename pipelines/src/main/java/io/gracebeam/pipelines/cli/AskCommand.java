@@ -76,10 +76,15 @@ final class AskCommand implements Callable<Integer> {
                     .setKind("model")
                     .setSha256(Digests.sha256(model))
                     .setUri(model.toAbsolutePath().normalize().toString()))
+            .setImages(
+                ArtifactRef.newBuilder()
+                    .setKind("images")
+                    .setSha256(Digests.sha256(image))
+                    .setUri(image.toAbsolutePath().normalize().toString()))
             .addQuestions(
                 Question.newBuilder()
                     .setId("q")
-                    .setImage(image.toAbsolutePath().normalize().toString())
+                    .addImages(image.getFileName().toString())
                     .setPrompt(question))
             .setMaxNewTokens(maxNewTokens)
             .setBatch(1)

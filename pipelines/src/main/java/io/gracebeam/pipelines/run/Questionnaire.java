@@ -54,7 +54,7 @@ record Questionnaire(String name, Benchmark benchmark, List<Question> asked, Art
                 q ->
                     Question.newBuilder()
                         .setId(q.id())
-                        .setImage(q.image().orElse(""))
+                        .addAllImages(q.image().stream().toList())
                         .setPrompt(q.prompt())
                         .build())
             .toList();

@@ -3,17 +3,14 @@ package io.gracebeam.transforms.stages;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
 import io.gracebeam.proto.artifact.ArtifactStore;
-import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.Manifest;
-import io.gracebeam.proto.v1.Question;
 import io.gracebeam.transforms.client.Completed;
 import io.gracebeam.transforms.client.Engine;
 import io.gracebeam.transforms.client.WorkerPool;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -24,28 +21,10 @@ import java.util.SortedMap;
 final class AnswerCall implements StageCall {
   private static final long serialVersionUID = 1L;
 
-  /**
-   * Questions with each absolute image path replaced by the file's digest, so that the key holds on
-   * any machine.
-   */
+  /** The questions; model and images are inputs. */
   @Override
   public Message keyPart(StageTask task, Map<String, ArtifactRef> inputs) {
-    GenerateRequest template = template(task);
-    GenerateRequest.Builder part = template.toBuilder().clearId().clearModel().clearQuestions();
-    for (Question question : template.getQuestionsList()) {
-      part.addQuestions(question.toBuilder().setImage(imageKey(question.getImage())));
-    }
-    return part.build();
-  }
-
-  private static String imageKey(String image) {
-    if (image.isEmpty() || !Path.of(image).isAbsolute()) {
-      return image;
-    }
-    Path file = Path.of(image);
-    return Files.isRegularFile(file)
-        ? "sha256:" + Digests.sha256(file)
-        : "missing:" + file.getFileName();
+    return template(task).toBuilder().clearId().clearModel().clearImages().build();
   }
 
   @Override
@@ -58,19 +37,12 @@ final class AnswerCall implements StageCall {
     long start = System.nanoTime();
     GenerateRequest.Builder request =
         template(task).toBuilder().setId(stageKey).setModel(Requests.input(task, inputs, "model"));
-    for (Question.Builder question : request.getQuestionsBuilderList()) {
-      question.setImage(imagePath(task, question.getImage(), inputs));
+    if (request.getQuestionsList().stream().anyMatch(question -> question.getImagesCount() > 0)) {
+      request.setImages(Requests.input(task, inputs, "images"));
     }
     SortedMap<String, GenerateResponse> answers = pool.generate(request.build());
     double seconds = (System.nanoTime() - start) / 1e9;
     return new Completed(publish(pool.engine(), store, stageKey, task, inputs, answers), seconds);
-  }
-
-  private static String imagePath(StageTask task, String image, Map<String, ArtifactRef> inputs) {
-    if (image.isEmpty() || Path.of(image).isAbsolute()) {
-      return image;
-    }
-    return Path.of(Requests.input(task, inputs, "images").getUri()).resolve(image).toString();
   }
 
   private static Manifest publish(

@@ -14,8 +14,8 @@ import org.apache.beam.sdk.values.PCollectionView;
  * Asks a model a unit of questions; answers decode greedily on the very weights that the model
  * folder holds.
  *
- * <p>Request: {@code GenerateRequest} with questions whose images are absolute paths, or relative
- * ones to the folder of the input "images". Inputs: "model", optionally "images". Result:
+ * <p>Request: {@code GenerateRequest} with questions whose images are relative to the input
+ * "images". Inputs: "model", and "images" where a question has any. Result:
  * "answers", a folder with {@code answers.jsonl} (see {@link Answers}) that this stage publishes
  * itself under the stage key. A question that the worker refuses is a line with an error there, and
  * a dead letter.

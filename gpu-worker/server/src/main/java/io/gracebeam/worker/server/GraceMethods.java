@@ -193,7 +193,7 @@ final class GraceMethods implements WorkMethods {
     }
 
     @Override
-    public List<GenerateResponse> answer(List<Question> questions, int maxNewTokens) {
+    public List<GenerateResponse> answer(List<Asked> questions, int maxNewTokens) {
       try {
         return generate(questions, maxNewTokens);
       } catch (GraceException e) {
@@ -206,11 +206,11 @@ final class GraceMethods implements WorkMethods {
 
     /** Finds the bad questions of a batch that failed, and answers the others together. */
     private List<GenerateResponse> answerGoodOnes(
-        List<Question> questions, int maxNewTokens, GraceException failure) {
+        List<Asked> questions, int maxNewTokens, GraceException failure) {
       GenerateResponse[] all = new GenerateResponse[questions.size()];
-      List<Question> good = new ArrayList<>();
+      List<Asked> good = new ArrayList<>();
       for (int i = 0; i < all.length; i++) {
-        Question question = questions.get(i);
+        Asked question = questions.get(i);
         try {
           processor.process(prompt(question).image());
           tokenizer.encode(prompt(question).turns(), false);
@@ -218,7 +218,7 @@ final class GraceMethods implements WorkMethods {
         } catch (GraceException e) {
           all[i] =
               GenerateResponse.newBuilder()
-                  .setId(question.getId())
+                  .setId(question.question().getId())
                   .setError(Lines.oneLine(e.getMessage()))
                   .build();
         }
@@ -236,21 +236,21 @@ final class GraceMethods implements WorkMethods {
       return List.of(all);
     }
 
-    private List<GenerateResponse> generate(List<Question> questions, int maxNewTokens) {
+    private List<GenerateResponse> generate(List<Asked> questions, int maxNewTokens) {
       List<Prompt> prompts = questions.stream().map(Llava::prompt).toList();
       List<Generated> generated = generator.generate(prompts, maxNewTokens);
       List<GenerateResponse> answers = new ArrayList<>();
       for (int i = 0; i < generated.size(); i++) {
         Generated one = generated.get(i);
         GenerateResponse.Builder answer =
-            GenerateResponse.newBuilder().setId(questions.get(i).getId()).setText(one.text());
+            GenerateResponse.newBuilder().setId(questions.get(i).question().getId()).setText(one.text());
         for (int id : one.ids()) {
           answer.addTokenIds(id);
         }
         for (float logProb : one.logProbs()) {
           answer.addLogProbs(logProb);
         }
-        List<String> choices = questions.get(i).getChoicesList();
+        List<String> choices = questions.get(i).question().getChoicesList();
         if (!choices.isEmpty()) {
           for (float score :
               generator.scoreChoices(List.of(prompts.get(i)), List.of(choices)).getFirst()) {
@@ -262,17 +262,19 @@ final class GraceMethods implements WorkMethods {
       return answers;
     }
 
-    private static Prompt prompt(Question question) {
-      if (question.getImage().isEmpty()) {
+    private static Prompt prompt(Asked asked) {
+      Question question = asked.question();
+      if (asked.images().size() != 1) {
         throw GraceException.data(
-            "question %s: has no image; allowed: the path of one", question.getId());
+            "question %s: has %d images; allowed: one",
+            Lines.oneLine(question.getId()), asked.images().size());
       }
       List<ChatTokenizer.Turn> turns = new ArrayList<>();
       for (Turn turn : question.getHistoryList()) {
         turns.add(new ChatTokenizer.Turn(turn.getHuman(), turn.getAssistant()));
       }
       turns.add(new ChatTokenizer.Turn(question.getPrompt(), ""));
-      return new Prompt(Path.of(question.getImage()), turns);
+      return new Prompt(asked.images().getFirst(), turns);
     }
 
     @Override

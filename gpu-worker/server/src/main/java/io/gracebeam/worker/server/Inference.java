@@ -11,6 +11,7 @@ import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Question;
+import io.gracebeam.worker.server.WorkMethods.Asked;
 import io.gracebeam.worker.server.WorkMethods.LoadedModel;
 import io.gracebeam.worker.server.WorkMethods.Progress;
 import java.io.BufferedInputStream;
@@ -157,6 +158,10 @@ final class Inference {
     int batch = range("batch", request.getBatch() == 0 ? 1 : request.getBatch(), 1, MOST_BATCH);
     int tokens = range("max_new_tokens", request.getMaxNewTokens(), 1, MOST_NEW_TOKENS);
     Path folder = references.verify("model", request.getModel());
+    Optional<Path> images =
+        request.hasImages()
+            ? Optional.of(references.verify("images", request.getImages()))
+            : Optional.empty();
     try (ModelCache.Lease lease =
         models.lease(request.getModel().getSha256(), () -> methods.load(folder))) {
       List<Question> questions = request.getQuestionsList();
@@ -165,25 +170,23 @@ final class Inference {
           throw new CancellationException();
         }
         List<Question> part = questions.subList(first, Math.min(first + batch, questions.size()));
-        for (GenerateResponse answer : answers(lease.model(), part, tokens)) {
+        for (GenerateResponse answer : answers(lease.model(), part, images, tokens)) {
           outbox.send(answer);
         }
       }
     }
   }
 
-  /** Answers a batch; questions with an impossible path never reach the model. */
-  private List<GenerateResponse> answers(LoadedModel model, List<Question> batch, int tokens) {
+  /** Answers a batch; questions whose images are not there never reach the model. */
+  private List<GenerateResponse> answers(
+      LoadedModel model, List<Question> batch, Optional<Path> images, int tokens) {
     GenerateResponse[] result = new GenerateResponse[batch.size()];
-    List<Question> good = new ArrayList<>();
+    List<Asked> good = new ArrayList<>();
     List<Integer> places = new ArrayList<>();
     for (int i = 0; i < batch.size(); i++) {
       Question question = batch.get(i);
       try {
-        if (!question.getImage().isEmpty()) {
-          references.path("image", question.getImage());
-        }
-        good.add(question);
+        good.add(asked(question, images));
         places.add(i);
       } catch (GraceException e) {
         result[i] = bad(question, e);
@@ -192,10 +195,23 @@ final class Inference {
     if (!good.isEmpty()) {
       List<GenerateResponse> answers = isolate(model, good, tokens);
       for (int i = 0; i < places.size(); i++) {
-        result[places.get(i)] = answers.get(i).toBuilder().setId(good.get(i).getId()).build();
+        result[places.get(i)] = answers.get(i).toBuilder().setId(good.get(i).question().getId()).build();
       }
     }
     return List.of(result);
+  }
+
+  private Asked asked(Question question, Optional<Path> images) {
+    if (question.getImagesCount() > 0 && images.isEmpty()) {
+      throw GraceException.data(
+          "question %s names images, but the request has none; allowed: an artifact of images beside the questions",
+          Lines.oneLine(question.getId()));
+    }
+    return new Asked(
+        question,
+        question.getImagesList().stream()
+            .map(name -> references.inside("image", images.orElseThrow(), name))
+            .toList());
   }
 
   /**
@@ -203,7 +219,7 @@ final class Inference {
    * other.
    */
   private static List<GenerateResponse> isolate(
-      LoadedModel model, List<Question> questions, int tokens) {
+      LoadedModel model, List<Asked> questions, int tokens) {
     try {
       List<GenerateResponse> answers = model.answer(questions, tokens);
       if (answers.size() != questions.size()) {
@@ -216,10 +232,10 @@ final class Inference {
         throw e;
       }
       if (questions.size() == 1) {
-        return List.of(bad(questions.get(0), e));
+        return List.of(bad(questions.get(0).question(), e));
       }
       List<GenerateResponse> alone = new ArrayList<>();
-      for (Question question : questions) {
+      for (Asked question : questions) {
         alone.addAll(isolate(model, List.of(question), tokens));
       }
       return alone;

@@ -105,6 +105,40 @@ final class References {
     return path;
   }
 
+  /**
+   * The file of a verified artifact that a request names.
+   *
+   * @param what names the field in the error
+   * @param artifact folder, or one file, which is named by its own file name
+   * @param name relative path with {@code /}
+   * @throws GraceException (data) if the name leaves the artifact or names no file in it
+   */
+  Path inside(String what, Path artifact, String name) {
+    Path folder = Files.isDirectory(artifact) ? artifact : artifact.getParent();
+    Path relative;
+    try {
+      relative = Path.of(name);
+    } catch (InvalidPathException e) {
+      throw GraceException.data("%s: not a path: %s", what, Lines.oneLine(e.getReason()));
+    }
+    Path file = folder.resolve(relative);
+    // A link to a file is part of an artifact, with the bytes behind it; a link to a folder is not.
+    if (name.isEmpty()
+        || relative.isAbsolute()
+        || !relative.equals(relative.normalize())
+        || relative.startsWith("..")
+        || (file.getParent() != null && !real(file.getParent()).startsWith(real(folder)))
+        || (!folder.equals(artifact) && !file.equals(artifact))) {
+      throw GraceException.data(
+          "%s: '%s' must be a path inside '%s', without '.' or '..'",
+          what, Lines.oneLine(name), artifact);
+    }
+    if (!Files.isRegularFile(file)) {
+      throw GraceException.data("%s: '%s' does not exist", what, file);
+    }
+    return path(what, file.toString());
+  }
+
   private String digest(Path path) {
     if (known.size() > MOST_REMEMBERED) {
       known.clear();

@@ -71,11 +71,27 @@ public interface WorkMethods extends AutoCloseable {
     /**
      * Greedy answers, one per question and in the same order. A bad question has {@code error} set;
      * the others are answered as if it were not there.
+     *
+     * @param asked the questions; a model that takes another number of images refuses the question
+     *     (data)
      */
-    List<GenerateResponse> answer(List<Question> questions, int maxNewTokens);
+    List<GenerateResponse> answer(List<Asked> asked, int maxNewTokens);
 
     @Override
     void close();
+  }
+
+  /**
+   * A question whose images were found.
+   *
+   * @param question as it came
+   * @param images files of its images, in its order; each exists and lies in the request's images
+   */
+  record Asked(Question question, List<Path> images) {
+    /** Copies the list. */
+    public Asked {
+      images = List.copyOf(images);
+    }
   }
 
   /** Progress of a piece of work; polled and told at least once per optimizer step or batch. */

@@ -4,8 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.common.collect.ImmutableList;
+import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.Statuses;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.ExtractResponse;
 import io.gracebeam.proto.v1.GenerateRequest;
@@ -46,8 +48,20 @@ class InferenceTest {
         .addAllQuestions(List.of(questions));
   }
 
-  private static Question question(String id, String image) {
-    return Question.newBuilder().setId(id).setPrompt("what is " + id).setImage(image).build();
+  private static Question question(String id, String... images) {
+    return Question.newBuilder()
+        .setId(id)
+        .setPrompt("what is " + id)
+        .addAllImages(List.of(images))
+        .build();
+  }
+
+  private static ArtifactRef images(Path fileOrFolder) {
+    return ArtifactRef.newBuilder()
+        .setKind("images")
+        .setSha256(Digests.sha256(fileOrFolder))
+        .setUri(fileOrFolder.toString())
+        .build();
   }
 
   private static List<GenerateResponse> all(Loopback worker, GenerateRequest request) {
@@ -68,31 +82,62 @@ class InferenceTest {
 
   @Test
   void badItemCostsNoOther() throws IOException {
-    Path image = Files.writeString(folder.resolve("a.png"), "pixels");
+    Path images = Files.createDirectories(folder.resolve("images/deep"));
+    Path image = Files.writeString(images.resolve("a.png"), "pixels");
+    Files.writeString(folder.resolve("secret.png"), "pixels");
+    Files.createSymbolicLink(folder.resolve("images/out"), folder);
+    Files.createSymbolicLink(folder.resolve("images/linked.png"), folder.resolve("secret.png"));
     try (Loopback worker = new Loopback(folder)) {
       List<GenerateResponse> answers =
           all(
               worker,
               ask(
                       worker,
-                      question("a", image.toString()),
-                      question("b", folder.resolve("missing.png").toString()),
-                      question("c", "relative.png"),
-                      question("d", image.toString()))
+                      question("two", "deep/a.png", "linked.png"),
+                      question("missing", "deep/b.png"),
+                      question("up", "../secret.png"),
+                      question("absolute", image.toString()),
+                      question("link", "out/secret.png"),
+                      Question.newBuilder().setId("bad").setPrompt("refuse").build(),
+                      question("none"))
+                  .setImages(images(folder.resolve("images")))
                   .build());
-      assertThat(answers).extracting(GenerateResponse::getId).containsExactly("a", "b", "c", "d");
+      assertThat(answers)
+          .extracting(GenerateResponse::getId)
+          .containsExactly("two", "missing", "up", "absolute", "link", "bad", "none");
       assertThat(answers)
           .extracting(GenerateResponse::getText)
-          .containsExactly("WHAT IS A", "", "", "WHAT IS D");
-      assertThat(answers.get(1).getError()).contains("missing.png").contains("does not exist");
-      assertThat(answers.get(2).getError()).contains("absolute path");
+          .containsExactly("WHAT IS TWO", "", "", "", "", "", "WHAT IS NONE");
+      assertThat(answers.get(1).getError()).contains("deep/b.png").contains("does not exist");
+      assertThat(answers.subList(2, 5))
+          .allMatch(answer -> answer.getError().contains("must be a path inside"));
+      assertThat(answers.get(5).getError()).contains("cannot be answered");
+    }
+  }
+
+  @Test
+  void imagesMayBeOneFileAndMustCome() throws IOException {
+    Path image = Files.writeString(folder.resolve("a.png"), "pixels");
+    Files.writeString(folder.resolve("b.png"), "pixels");
+    try (Loopback worker = new Loopback(folder)) {
+      GenerateRequest.Builder request =
+          ask(worker, question("own", "a.png"), question("beside", "b.png"));
+      assertThat(all(worker, request.clone().setImages(images(image)).build()))
+          .extracting(GenerateResponse::getText)
+          .containsExactly("WHAT IS OWN", "");
+      assertThat(all(worker, request.build()))
+          .allMatch(answer -> answer.getError().contains("the request has none"));
+      Files.writeString(image, "other pixels");
+      GenerateRequest changed =
+          request.setImages(images(image).toBuilder().setSha256("0".repeat(64))).build();
+      assertThatThrownBy(() -> all(worker, changed)).hasMessageContaining("images:");
     }
   }
 
   @Test
   void modelWhoseDigestDiffersIsADataError() throws IOException {
     try (Loopback worker = new Loopback(folder)) {
-      GenerateRequest request = ask(worker, question("a", "")).build();
+      GenerateRequest request = ask(worker, question("a")).build();
       assertThat(all(worker, request)).hasSize(1);
       Files.writeString(folder.resolve("model").resolve("content.txt"), "changed since");
       assertThatThrownBy(() -> all(worker, request))
@@ -109,7 +154,7 @@ class InferenceTest {
   void loadedModelsAreReusedEvictedAndClosed() {
     ScriptedMethods methods = new ScriptedMethods();
     try (Loopback worker = new Loopback(folder, WorkerSettings.defaults().holding(1), methods)) {
-      GenerateRequest first = ask(worker, question("a", "")).build();
+      GenerateRequest first = ask(worker, question("a")).build();
       all(worker, first);
       all(worker, first);
       assertThat(methods.loaded()).isEqualTo(1);
@@ -172,7 +217,7 @@ class InferenceTest {
                 });
     try (Loopback worker =
         new Loopback(folder, WorkerSettings.defaults().admitting(1, 1), methods)) {
-      GenerateRequest request = ask(worker, question("a", "")).build();
+      GenerateRequest request = ask(worker, question("a")).build();
       CountDownLatch done = new CountDownLatch(2);
       WorkerGrpc.WorkerStub async = WorkerGrpc.newStub(worker.channel);
       async.generate(request, counting(done));
@@ -230,7 +275,7 @@ class InferenceTest {
       var lazy = worker.timed().generate(flood.setBatch(1).build());
       assertThat(lazy.next().getId()).isEqualTo("big");
       // It reads no more; the only inference thread must become free again.
-      assertThat(all(worker, ask(worker, question("a", "")).build())).hasSize(1);
+      assertThat(all(worker, ask(worker, question("a")).build())).hasSize(1);
       assertThatThrownBy(() -> lazy.forEachRemaining(answer -> {}))
           .isInstanceOfSatisfying(
               StatusRuntimeException.class,
@@ -246,7 +291,7 @@ class InferenceTest {
           .isInstanceOfSatisfying(
               StatusRuntimeException.class,
               e -> assertThat(e.getStatus().getCode()).isEqualTo(Status.Code.RESOURCE_EXHAUSTED));
-      assertThat(all(worker, ask(worker, question("a", "")).build())).hasSize(1);
+      assertThat(all(worker, ask(worker, question("a")).build())).hasSize(1);
     }
   }
 }

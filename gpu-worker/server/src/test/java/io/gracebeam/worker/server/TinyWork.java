@@ -110,6 +110,11 @@ final class TinyWork {
     return GenerateRequest.newBuilder()
         .setId(id)
         .setModel(model)
+        .setImages(
+            ArtifactRef.newBuilder()
+                .setKind("images")
+                .setSha256(Digests.sha256(folder.resolve("dataset/images")))
+                .setUri(folder.resolve("dataset/images").toString()))
         .setMaxNewTokens(4)
         .setBatch(3)
         .addQuestions(question("good-1", 0))
@@ -147,7 +152,7 @@ final class TinyWork {
   private Question question(String id, int image) {
     return Question.newBuilder()
         .setId(id)
-        .setImage(folder.resolve("dataset/images/" + image + ".png").toString())
+        .addImages(image + ".png")
         .setPrompt("what color ?")
         .addChoices("red")
         .addChoices("blue")

@@ -93,13 +93,13 @@ public final class ScriptedMethods implements WorkMethods {
     loaded.incrementAndGet();
     return new LoadedModel() {
       @Override
-      public List<GenerateResponse> answer(List<Question> questions, int maxNewTokens) {
+      public List<GenerateResponse> answer(List<Asked> asked, int maxNewTokens) {
         beforeAnswer.run();
         List<GenerateResponse> answers = new ArrayList<>();
-        for (Question question : questions) {
-          if (!question.getImage().isEmpty()
-              && !Files.isRegularFile(Path.of(question.getImage()))) {
-            throw GraceException.data("image '%s' does not exist", question.getImage());
+        for (Asked one : asked) {
+          Question question = one.question();
+          if (question.getPrompt().startsWith("refuse")) {
+            throw GraceException.data("question %s cannot be answered", question.getId());
           }
           answers.add(
               GenerateResponse.newBuilder()
