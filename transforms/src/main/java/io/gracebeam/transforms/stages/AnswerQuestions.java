@@ -15,10 +15,9 @@ import org.apache.beam.sdk.values.PCollectionView;
  * folder holds.
  *
  * <p>Request: {@code GenerateRequest} with questions whose images are relative to the input
- * "images". Inputs: "model", and "images" where a question has any. Result:
- * "answers", a folder with {@code answers.jsonl} (see {@link Answers}) that this stage publishes
- * itself under the stage key. A question that the worker refuses is a line with an error there, and
- * a dead letter.
+ * "images". Inputs: "model", and "images" where a question has any. Result: "answers", a folder
+ * with {@code answers.jsonl} (see {@link Answers}) that this stage publishes itself under the stage
+ * key. A question that the worker refuses is a line with an error there, and a dead letter.
  */
 @AutoValue
 public abstract class AnswerQuestions extends WorkerStage<AnswerQuestions> {

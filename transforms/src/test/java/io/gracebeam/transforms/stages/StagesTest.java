@@ -15,7 +15,6 @@ import io.gracebeam.transforms.testing.FakeWorker;
 import io.gracebeam.transforms.testing.Faults;
 import io.gracebeam.transforms.testing.InProcessWorkers;
 import java.net.ServerSocket;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;

@@ -243,7 +243,9 @@ final class GraceMethods implements WorkMethods {
       for (int i = 0; i < generated.size(); i++) {
         Generated one = generated.get(i);
         GenerateResponse.Builder answer =
-            GenerateResponse.newBuilder().setId(questions.get(i).question().getId()).setText(one.text());
+            GenerateResponse.newBuilder()
+                .setId(questions.get(i).question().getId())
+                .setText(one.text());
         for (int id : one.ids()) {
           answer.addTokenIds(id);
         }

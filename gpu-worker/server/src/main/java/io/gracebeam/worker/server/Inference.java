@@ -195,7 +195,8 @@ final class Inference {
     if (!good.isEmpty()) {
       List<GenerateResponse> answers = isolate(model, good, tokens);
       for (int i = 0; i < places.size(); i++) {
-        result[places.get(i)] = answers.get(i).toBuilder().setId(good.get(i).question().getId()).build();
+        result[places.get(i)] =
+            answers.get(i).toBuilder().setId(good.get(i).question().getId()).build();
       }
     }
     return List.of(result);
@@ -204,7 +205,8 @@ final class Inference {
   private Asked asked(Question question, Optional<Path> images) {
     if (question.getImagesCount() > 0 && images.isEmpty()) {
       throw GraceException.data(
-          "question %s names images, but the request has none; allowed: an artifact of images beside the questions",
+          "question %s names images, but the request has none; allowed: an artifact of images"
+              + " beside the questions",
           Lines.oneLine(question.getId()));
     }
     return new Asked(

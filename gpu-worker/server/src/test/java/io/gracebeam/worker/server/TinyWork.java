@@ -233,7 +233,8 @@ final class TinyWork {
           .append(
               """
               {"id":"e%d","image":"images/%d.png","types":["open"],"cells":["%s"],"conversations":[
-              {"from":"human","value":"<image>\\nwhat color ?"},{"from":"gpt","value":"%s"}]}"""
+              {"from":"human","value":"<image>\\nwhat color ?"},{"from":"gpt","value":"%s"}]}\
+              """
                   .formatted(i, i, color, color));
     }
     Files.writeString(root.resolve("train.json"), json.append("]"));
