@@ -116,14 +116,8 @@ final class Inference {
     }
     if (ids.size() != request.getCount()) {
       throw GraceException.bug(
-          "%s",
-          "extract "
-              + request.getId()
-              + ": "
-              + ids.size()
-              + " signals for "
-              + request.getCount()
-              + " examples");
+          "extract %s: %d signals for %d examples",
+          request.getId(), ids.size(), request.getCount());
     }
     return measures;
   }
@@ -146,9 +140,7 @@ final class Inference {
         outbox.send(ExtractResponse.newBuilder().setExample(signal).build());
       }
     } catch (IOException e) {
-      throw GraceException.data(
-              "%s", "'" + file + "' cannot be read: " + Lines.oneLine(e.getMessage()))
-          .withCause(e);
+      throw GraceException.data("'%s' cannot be read: %s", file, e.getMessage()).withCause(e);
     }
     outbox.send(ExtractResponse.newBuilder().setArtifact(manifest).build());
   }
@@ -225,8 +217,7 @@ final class Inference {
     try {
       List<GenerateResponse> answers = model.answer(questions, tokens);
       if (answers.size() != questions.size()) {
-        throw GraceException.bug(
-            "%s", answers.size() + " answers for " + questions.size() + " questions");
+        throw GraceException.bug("%d answers for %d questions", answers.size(), questions.size());
       }
       return answers;
     } catch (GraceException e) {
@@ -253,7 +244,7 @@ final class Inference {
 
   private static int range(String what, int value, int least, int most) {
     if (value < least || value > most) {
-      throw GraceException.user("%s", what + ": " + value + " is not in " + least + ".." + most);
+      throw GraceException.user("%s: %d is not in %d..%d", what, value, least, most);
     }
     return value;
   }

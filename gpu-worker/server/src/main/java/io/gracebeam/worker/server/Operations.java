@@ -65,12 +65,11 @@ final class Operations implements AutoCloseable {
       Running old = known.get(id);
       if (old != null && !old.sameWork(request)) {
         throw GraceException.user(
-            "%s",
-            "operation " + id + " is known with other work; an id stands for one piece of work");
+            "operation %s is known with other work; an id stands for one piece of work", id);
       }
       if (old != null && old.pending()) {
         if (!old.root().equals(root)) {
-          throw GraceException.user("%s", "operation " + id + " is running for another store");
+          throw GraceException.user("operation %s is running for another store", id);
         }
         return old.snapshot();
       }

@@ -32,7 +32,6 @@ final class Publisher {
       return fallback.orElseThrow(
           () ->
               GraceException.user(
-                  "%s",
                   "store: the request names no artifact store and the worker has none of its own"));
     }
     return references.path("store", store);

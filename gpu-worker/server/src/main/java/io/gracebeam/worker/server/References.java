@@ -42,10 +42,8 @@ final class References {
   static String id(String id) {
     if (!ID.matcher(id).matches()) {
       throw GraceException.user(
-          "%s",
-          "id: '"
-              + Lines.oneLine(id.length() > 80 ? id.substring(0, 80) : id)
-              + "' is not 1 to 128 of letters, digits, '.', '_' and '-'");
+          "id: '%s' is not 1 to 128 of letters, digits, '.', '_' and '-'",
+          id.length() > 80 ? id.substring(0, 80) : id);
     }
     return id;
   }
@@ -60,18 +58,17 @@ final class References {
     try {
       path = Path.of(text);
     } catch (InvalidPathException e) {
-      throw GraceException.user("%s", what + ": not a path: " + Lines.oneLine(e.getReason()));
+      throw GraceException.user("%s: not a path: %s", what, e.getReason());
     }
     if (text.isEmpty() || !path.isAbsolute() || !path.equals(path.normalize())) {
       throw GraceException.user(
-          "%s",
-          what + ": '" + Lines.oneLine(text) + "' must be an absolute path without '.' or '..'");
+          "%s: '%s' must be an absolute path without '.' or '..'", what, Lines.oneLine(text));
     }
     if (!roots.isEmpty()) {
       Path actual = real(path);
       if (roots.stream().noneMatch(actual::startsWith)) {
         throw GraceException.user(
-            "%s", what + ": '" + text + "' lies outside the folders that this worker allows");
+            "%s: '%s' lies outside the folders that this worker allows", what, Lines.oneLine(text));
       }
     }
     return path;
@@ -87,20 +84,16 @@ final class References {
     Path path = path(role, ref.getUri());
     if (!SHA256.matcher(ref.getSha256()).matches()) {
       throw GraceException.user(
-          "%s",
-          role
-              + ": sha256 must be 64 lower-case hex digits, is '"
-              + Lines.oneLine(ref.getSha256())
-              + "'");
+          "%s: sha256 must be 64 lower-case hex digits, is '%s'",
+          role, Lines.oneLine(ref.getSha256()));
     }
     if (!Files.exists(path)) {
-      throw GraceException.data("%s", role + ": '" + path + "' does not exist");
+      throw GraceException.data("%s: '%s' does not exist", role, path);
     }
     String digest = digest(path);
     if (!digest.equals(ref.getSha256())) {
       throw GraceException.data(
-          "%s",
-          role + ": '" + path + "' has sha256 " + digest + ", the request says " + ref.getSha256());
+          "%s: '%s' has sha256 %s, the request says %s", role, path, digest, ref.getSha256());
     }
     return path;
   }
@@ -155,9 +148,7 @@ final class References {
                   }))
           .digest();
     } catch (UncheckedIOException e) {
-      throw GraceException.data(
-              "%s", "'" + path + "' cannot be read: " + Lines.oneLine(e.getMessage()))
-          .withCause(e);
+      throw GraceException.data("'%s' cannot be read: %s", path, e.getMessage()).withCause(e);
     }
   }
 
@@ -191,7 +182,7 @@ final class References {
         return absolute.toRealPath();
       }
     } catch (IOException e) {
-      throw GraceException.data("%s", "'" + absolute + "' cannot be read").withCause(e);
+      throw GraceException.data("'%s' cannot be read", absolute).withCause(e);
     }
     Path parent = absolute.getParent();
     return parent == null ? absolute : real(parent).resolve(absolute.getFileName());

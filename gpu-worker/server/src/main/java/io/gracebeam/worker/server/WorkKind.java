@@ -40,21 +40,13 @@ enum WorkKind {
           case EXPORT -> EXPORT;
           case WORK_NOT_SET ->
               throw GraceException.user(
-                  "%s",
-                  "operation "
-                      + request.getId()
-                      + ": no work that this worker knows; allowed: "
-                      + String.join(", ", capabilities));
+                  "operation %s: no work that this worker knows; allowed: %s",
+                  request.getId(), String.join(", ", capabilities));
         };
     if (!capabilities.contains(kind.stage())) {
       throw GraceException.user(
-          "%s",
-          "operation "
-              + request.getId()
-              + ": this worker cannot "
-              + kind.stage()
-              + "; it can: "
-              + String.join(", ", capabilities));
+          "operation %s: this worker cannot %s; it can: %s",
+          request.getId(), kind.stage(), String.join(", ", capabilities));
     }
     return kind;
   }
@@ -71,7 +63,7 @@ enum WorkKind {
       case AVERAGE -> {
         int shards = request.getAverage().getShards();
         if (shards < 1 || shards > 4096) {
-          throw GraceException.user("%s", "average.shards: " + shards + " is not in 1..4096");
+          throw GraceException.user("average.shards: %d is not in 1..4096", shards);
         }
         needed.add("previous");
         for (int shard = 0; shard < shards; shard++) {
@@ -87,12 +79,8 @@ enum WorkKind {
     for (String role : needed) {
       if (!request.containsInputs(role)) {
         throw GraceException.user(
-            "%s",
-            stage()
-                + ": input '"
-                + role
-                + "' is missing; given: "
-                + new TreeSet<>(request.getInputsMap().keySet()));
+            "%s: input '%s' is missing; given: %s",
+            stage(), role, new TreeSet<>(request.getInputsMap().keySet()));
       }
     }
   }
