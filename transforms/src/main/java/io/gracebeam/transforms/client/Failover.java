@@ -14,12 +14,10 @@ import java.util.zip.CRC32C;
  *
  * <p>A task's order is by rendezvous hash of (task, endpoint), so losing a worker moves only that
  * worker's tasks. UNAVAILABLE goes to the next worker at once; other retryable codes stay. Between
- * rounds the wait doubles. Any message received from a worker starts the count anew, so that long
- * work survives many interruptions.
+ * rounds the caller waits ({@link Backoff}). Any message received from a worker starts the count
+ * anew, so that long work survives many interruptions.
  */
 final class Failover {
-  private static final long LONGEST_WAIT_MILLIS = 10_000;
-
   /** One attempt on one worker; {@code news} is run for every message received. */
   @FunctionalInterface
   interface Attempt<T> {
@@ -29,11 +27,17 @@ final class Failover {
   private final Workers workers;
   private final List<WorkerChannel> channels;
   private final Consumer<WorkerChannel> connect;
+  private final Backoff backoff;
 
-  Failover(Workers workers, List<WorkerChannel> channels, Consumer<WorkerChannel> connect) {
+  Failover(
+      Workers workers,
+      List<WorkerChannel> channels,
+      Consumer<WorkerChannel> connect,
+      Backoff backoff) {
     this.workers = workers;
     this.channels = channels;
     this.connect = connect;
+    this.backoff = backoff;
   }
 
   <T> T call(String what, String id, Attempt<T> attempt) {
@@ -41,10 +45,12 @@ final class Failover {
     int limit = workers.attempts() * order.size();
     int at = 0;
     int failures = 0;
+    int round = 0;
     while (true) {
       WorkerChannel worker = order.get(at % order.size());
       boolean[] news = new boolean[1];
       try {
+        backoff.pause(round);
         worker.permits().acquire();
         try {
           connect.accept(worker);
@@ -68,7 +74,7 @@ final class Failover {
           worker.forgetHandshake();
           at++;
         }
-        pause(what, id, failures / order.size());
+        round = failures / order.size();
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
         throw interrupted(what, id);
@@ -107,26 +113,13 @@ final class Failover {
     return mixed ^ (mixed >>> 32);
   }
 
-  private void pause(String what, String id, int round) {
-    if (round == 0) {
-      return;
-    }
-    long millis =
-        Math.min(LONGEST_WAIT_MILLIS, workers.backoff().toMillis() << Math.min(round - 1, 16));
-    try {
-      Thread.sleep(millis);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw interrupted(what, id);
-    }
-  }
-
   private GraceException givenUp(
       String what, String id, WorkerChannel last, int failures, StatusRuntimeException e) {
     String unit = id.isEmpty() ? "" : " " + id;
     if (lost(e)) {
       return GraceException.worker(
-              "%s%s: no worker reachable at %s after %d attempts (%s); start one with 'grace worker' or correct the addresses",
+              "%s%s: no worker reachable at %s after %d attempts (%s); start one with 'grace"
+                  + " worker' or correct the addresses",
               what, unit, String.join(", ", workers.endpoints()), failures, Lines.of(e))
           .withCause(e);
     }

@@ -44,7 +44,7 @@ public final class WorkerPool implements AutoCloseable {
       acquired.add(WorkerChannels.acquire(endpoint, workers.maxInFlight()));
     }
     this.channels = List.copyOf(acquired);
-    this.failover = new Failover(workers, channels, this::connect);
+    this.failover = new Failover(workers, channels, this::connect, Backoff.of(workers.backoff()));
   }
 
   /**
@@ -244,7 +244,8 @@ public final class WorkerPool implements AutoCloseable {
         engineOf = worker.endpoint();
       } else if (!engine.digest().equals(who.getEngineDigest())) {
         throw GraceException.environment(
-            "workers %s and %s compute with different engines (%s, %s); all workers of a run must have the same",
+            "workers %s and %s compute with different engines (%s, %s); all workers of a run must"
+                + " have the same",
             engineOf, worker.endpoint(), engine.description(), who.getEngine());
       }
     }

@@ -29,7 +29,10 @@ public abstract class Workers implements Serializable {
   /** How often each worker is tried before a call is given up. */
   public abstract int attempts();
 
-  /** Wait before the second round of attempts; doubles with every further round, at most 10 s. */
+  /**
+   * Longest wait before the second round of attempts. It doubles with every further round, to at
+   * most 10 s; each wait is random between 0 and this bound.
+   */
   public abstract Duration backoff();
 
   /** Longest wait for one answer of a short call (handshake, submit). */
@@ -66,7 +69,7 @@ public abstract class Workers implements Serializable {
         .setEndpoints(endpoints.stream().distinct().toList())
         .setMaxInFlight(4)
         .setAttempts(5)
-        .setBackoff(Duration.ofMillis(200))
+        .setBackoff(Duration.ofMillis(400))
         .setCallDeadline(Duration.ofSeconds(30))
         .setUnitDeadline(Duration.ofMinutes(30))
         .setWatchDeadline(Duration.ofMinutes(2))
@@ -74,7 +77,7 @@ public abstract class Workers implements Serializable {
         .autoBuild();
   }
 
-  /** The same for one or more addresses. */
+  /** Workers at the given addresses, as {@link #of(List)} takes them. */
   public static Workers of(String first, String... more) {
     return of(
         java.util.stream.Stream.concat(
@@ -92,7 +95,7 @@ public abstract class Workers implements Serializable {
     return toBuilder().setAttempts(positive("attempts", attempts)).autoBuild();
   }
 
-  /** Sets the first wait between rounds of attempts. */
+  /** Sets the longest first wait between rounds of attempts. */
   public Workers withBackoff(Duration backoff) {
     return toBuilder().setBackoff(positive("backoff", backoff)).autoBuild();
   }
