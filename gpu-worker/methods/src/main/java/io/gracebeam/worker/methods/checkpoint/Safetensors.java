@@ -23,6 +23,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
+import java.util.function.BiConsumer;
 
 /**
  * The safetensors format: 8 bytes header length (little-endian), a JSON header, then the tensors'
@@ -50,6 +51,21 @@ public final class Safetensors {
   public static Map<String, TensorInfo> read(Path file) {
     try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
       return readHeader(channel, name(file));
+    } catch (IOException e) {
+      throw unreadable(file, e);
+    }
+  }
+
+  /**
+   * Reads a whole file, one tensor after another in the order of their bytes.
+   *
+   * @throws GraceException data, for a file that is missing or wrong in any way
+   */
+  public static void tensors(Path file, BiConsumer<String, Tensor> out) {
+    try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+      for (TensorInfo info : readHeader(channel, name(file)).values()) {
+        out.accept(info.name(), load(channel, info, name(file)));
+      }
     } catch (IOException e) {
       throw unreadable(file, e);
     }
@@ -144,7 +160,8 @@ public final class Safetensors {
       }
       if (infos.size() == MAX_TENSORS || entry.getKey().length() > MAX_NAME) {
         throw GraceException.data(
-            "%s: the header has too many tensors or too long a name; allowed: %d tensors, %d characters",
+            "%s: the header has too many tensors or too long a name; allowed: %d tensors, %d"
+                + " characters",
             file, MAX_TENSORS, MAX_NAME);
       }
       infos.add(info(entry.getKey(), entry.getValue(), start, size, file));
@@ -279,7 +296,7 @@ public final class Safetensors {
     return Files.exists(file)
         ? GraceException.environment("%s could not be read (%s)", name(file), e.getMessage())
             .withCause(e)
-        : GraceException.data("%s is missing in the model folder", name(file)).withCause(e);
+        : GraceException.data("%s is missing in its folder", name(file)).withCause(e);
   }
 
   static String name(Path file) {

@@ -11,6 +11,7 @@ import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.Part;
+import io.gracebeam.worker.methods.quantize.QuantSpecs;
 import io.gracebeam.worker.methods.training.StateFile;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
@@ -167,7 +168,8 @@ public final class Exporter {
           int cols = (int) t.shape()[1];
           Scheme.Bits b = parts.get(part);
           boolean decoder = part == Part.DECODER;
-          QuantSpec spec = spec(b, decoder && v.getPerTensor(), name, rows, cols);
+          QuantSpec spec =
+              QuantSpecs.of(name, rows, cols, b.bits(), b.size(), decoder && v.getPerTensor());
           float[] w = t.floats();
           float[] theta =
               decoder && state != null
@@ -205,16 +207,6 @@ public final class Exporter {
       default ->
           throw GraceException.user("export scales '%s'; allowed are trained, rtn, mse", scales);
     };
-  }
-
-  private static QuantSpec spec(Scheme.Bits b, boolean perTensor, String name, int rows, int cols) {
-    if (!perTensor && b.size() != -1 && (b.size() < 1 || cols % b.size() != 0)) {
-      throw GraceException.user(
-          "quantization.group_size %d does not divide the input width %d of %s; allowed are its"
-              + " divisors, or -1 for one group per row",
-          b.size(), cols, name);
-    }
-    return QuantSpec.of(b.bits(), b.size(), perTensor, rows, cols);
   }
 
   private static void put(SortedMap<String, Tensor> out, String name, PackedWeight w) {

@@ -14,6 +14,7 @@ import io.gracebeam.worker.kernels.LsqGradient;
 import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.kernels.QuantizedStep;
 import io.gracebeam.worker.kernels.WeightCopy;
+import io.gracebeam.worker.methods.quantize.QuantSpecs;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -111,7 +112,7 @@ final class Parameters {
   void quantize(List<String> names, int bits, int groupSize, boolean perTensor) {
     for (Slot s : slots) {
       if (names.contains(s.name)) {
-        s.spec = spec(s.name, s.rows, s.cols, bits, groupSize, perTensor);
+        s.spec = QuantSpecs.of(s.name, s.rows, s.cols, bits, groupSize, perTensor);
         s.theta = LogScaleQuantizer.searchLogScales(s.w, s.rows, s.cols, s.spec);
         s.thetaM = new float[s.theta.length];
         s.thetaV = new float[s.theta.length];
@@ -119,17 +120,6 @@ final class Parameters {
         s.written = false;
       }
     }
-  }
-
-  /** The quantizer of one weight; a group size that does not divide is refused. */
-  static QuantSpec spec(
-      String name, int rows, int cols, int bits, int groupSize, boolean perTensor) {
-    if (!perTensor && groupSize != -1 && (groupSize < 1 || cols % groupSize != 0)) {
-      throw GraceException.user(
-          "quantization.group_size %d does not divide the input width %d of %s; allowed are its divisors, or -1 for one group per row",
-          groupSize, cols, name);
-    }
-    return QuantSpec.of(bits, groupSize, perTensor, rows, cols);
   }
 
   /**

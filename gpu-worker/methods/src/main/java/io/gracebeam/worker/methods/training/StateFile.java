@@ -1,8 +1,8 @@
 package io.gracebeam.worker.methods.training;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.methods.checkpoint.DType;
+import io.gracebeam.worker.methods.checkpoint.Safetensors;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.ByteBuffer;
@@ -10,7 +10,6 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Iterator;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -59,38 +58,20 @@ public final class StateFile {
   /**
    * Reads the tensors.
    *
-   * @throws GraceException data, if header or sizes do not fit the file
+   * @throws GraceException data, if the file is missing, damaged, or holds other types than float32
    */
   public static SortedMap<String, float[]> read(Path file) {
-    try {
-      byte[] all = Files.readAllBytes(file);
-      ByteBuffer b = ByteBuffer.wrap(all).order(ByteOrder.LITTLE_ENDIAN);
-      long head = all.length < 8 ? -1 : b.getLong(0);
-      if (head < 2 || head > all.length - 8) {
-        throw GraceException.data("%s: bad header length", file.getFileName());
-      }
-      JsonNode root = new ObjectMapper().readTree(all, 8, (int) head);
-      SortedMap<String, float[]> out = new TreeMap<>();
-      Iterator<Map.Entry<String, JsonNode>> fields = root.fields();
-      while (fields.hasNext()) {
-        Map.Entry<String, JsonNode> e = fields.next();
-        long begin = e.getValue().path("data_offsets").path(0).asLong(-1);
-        long end = e.getValue().path("data_offsets").path(1).asLong(-1);
-        if (begin < 0 || end < begin || (end - begin) % 4 != 0 || end > all.length - 8 - head) {
-          throw GraceException.data(
-              "%s: tensor %s is out of range", file.getFileName(), e.getKey());
-        }
-        float[] values = new float[(int) ((end - begin) / 4)];
-        b.slice((int) (8 + head + begin), (int) (end - begin))
-            .order(ByteOrder.LITTLE_ENDIAN)
-            .asFloatBuffer()
-            .get(values);
-        out.put(e.getKey(), values);
-      }
-      return out;
-    } catch (IOException e) {
-      throw GraceException.data("%s: cannot be read as optimizer state", file.getFileName())
-          .withCause(e);
-    }
+    SortedMap<String, float[]> out = new TreeMap<>();
+    Safetensors.tensors(
+        file,
+        (name, tensor) -> {
+          if (tensor.dtype() != DType.F32) {
+            throw GraceException.data(
+                "%s: tensor %s has element type %s; allowed: F32",
+                file.getFileName(), name, tensor.dtype());
+          }
+          out.put(name, tensor.floats());
+        });
+    return out;
   }
 }
