@@ -15,41 +15,35 @@ public final class AdamW {
    * (1-b1^t) * m / (sqrt(v / (1-b2^t)) + eps), with g multiplied by gradScale. All arrays have p's
    * length.
    *
-   * @param t step number, from 1
-   * @throws IllegalArgumentException before anything is written, on unequal lengths, a gradient
-   *     that is not finite, or a hyper-parameter out of range
+   * @throws IllegalArgumentException before anything is written, on unequal lengths or a gradient
+   *     that is not finite
    */
-  public static void step(
-      float[] p,
-      float[] g,
-      float[] m,
-      float[] v,
-      double lr,
-      double b1,
-      double b2,
-      double eps,
-      double decay,
-      int t,
-      float gradScale) {
-    KernelProvider.best().adamW(p, g, m, v, lr, b1, b2, eps, decay, t, gradScale);
+  public static void step(Settings settings, float[] p, float[] g, Moments moments) {
+    step(KernelProvider.best(), settings, p, g, moments);
+  }
+
+  static void step(Kernels kernels, Settings settings, float[] p, float[] g, Moments moments) {
+    Checks.length(WHERE, "g", g.length, p.length);
+    moments.check(WHERE, p.length);
+    Checks.finite(WHERE, "g", g, 0, g.length);
+    kernels.training().adamW(settings, p, MemorySegment.ofArray(g), moments, null);
   }
 
   /**
-   * The same step, which also hands the new p on.
+   * One step with a gradient in any memory, which can also write the new p elsewhere.
    *
-   * @param g finite gradient, float32 numbers on the heap or in native memory
+   * @param g finite gradient, which is not checked: float32 numbers on the heap or in native memory
    * @param out new p; null if it is not wanted
    * @throws IllegalArgumentException before anything is written, on unequal lengths
    */
   public static void step(
-      Settings settings, float[] p, MemorySegment g, float[] m, float[] v, WeightCopy out) {
+      Settings settings, float[] p, MemorySegment g, Moments moments, WeightCopy out) {
     Checks.floats(WHERE, "g", g, p.length);
-    Checks.length(WHERE, "m", m.length, p.length);
-    Checks.length(WHERE, "v", v.length, p.length);
+    moments.check(WHERE, p.length);
     if (out != null) {
       out.check(WHERE, p.length);
     }
-    KernelProvider.best().plainStep(settings, p, g, m, v, out);
+    KernelProvider.best().training().adamW(settings, p, g, moments, out);
   }
 
   /**
@@ -104,25 +98,5 @@ public final class AdamW {
       }
       Checks.finite(WHERE, "gradScale", gradScale);
     }
-  }
-
-  static Settings check(
-      float[] p,
-      float[] g,
-      float[] m,
-      float[] v,
-      double lr,
-      double b1,
-      double b2,
-      double eps,
-      double decay,
-      int t,
-      float gradScale) {
-    Checks.length(WHERE, "g", g.length, p.length);
-    Checks.length(WHERE, "m", m.length, p.length);
-    Checks.length(WHERE, "v", v.length, p.length);
-    Settings out = new Settings(lr, b1, b2, eps, decay, t, gradScale);
-    Checks.finite(WHERE, "g", g, 0, g.length);
-    return out;
   }
 }

@@ -25,7 +25,7 @@ public final class Bfloat16Products implements AutoCloseable {
   private final MethodHandle multiply;
   private final Arena own = Arena.ofShared();
   private final MemorySegment shape = own.allocate(SHAPE_BYTES, Long.BYTES);
-  private final NativeRoom scratch;
+  private final ScratchBuffer scratch;
 
   /**
    * Opens the products.
@@ -48,7 +48,7 @@ public final class Bfloat16Products implements AutoCloseable {
       throw new UnsupportedOperationException("no native kernels for bfloat16 products here");
     }
     this.pool = library.borrowPool(parallel, thread, teams, threads);
-    this.scratch = new NativeRoom(library);
+    this.scratch = new ScratchBuffer(library);
     this.scratchBytes = library.function("gk_gemm_scratch", JAVA_LONG, ADDRESS, ADDRESS);
     this.multiply =
         library.function(
@@ -118,7 +118,7 @@ public final class Bfloat16Products implements AutoCloseable {
     MemorySegment.copy(strides, 0, shape, JAVA_LONG, 24, strides.length);
     try {
       MemorySegment space =
-          scratch.of(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
+          scratch.atLeast(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
       NativeLibrary.checked(
           (int) multiply.invokeExact(pool, shape, a, b, c, space, space.byteSize()));
     } catch (Throwable e) {

@@ -31,7 +31,7 @@ public final class KernelBench implements AutoCloseable {
    * @throws UnsupportedOperationException where there are no native kernels
    */
   public KernelBench(int threads) {
-    kernels = new NativeKernels(library, library.bestIsa(), threads, new ScalarKernels());
+    kernels = new NativeKernels(library, library.bestIsa(), threads, new ScalarProducts());
   }
 
   /** Instruction set and threads. */
@@ -65,7 +65,9 @@ public final class KernelBench implements AutoCloseable {
   public Product product(int bits, int rows, int cols, int group, int m, int passes) {
     try (Arena arena = Arena.ofShared()) {
       MemorySegment weight =
-          kernels.pack(new RandomWeight(bits, rows, cols, bits == 16 ? cols : group, 1), arena);
+          kernels
+              .products()
+              .pack(new RandomWeight(bits, rows, cols, bits == 16 ? cols : group, 1), arena);
       MemorySegment x = arena.allocate(ValueLayout.JAVA_FLOAT, (long) m * cols);
       Random random = new Random(1);
       for (long i = 0; i < (long) m * cols; i++) {
@@ -76,7 +78,7 @@ public final class KernelBench implements AutoCloseable {
       double best = Double.MAX_VALUE;
       for (int i = 0; i < passes; i++) {
         long start = System.nanoTime();
-        kernels.multiply(weight, x, m, y, space);
+        kernels.products().multiply(weight, x, m, y, space);
         best = Math.min(best, (System.nanoTime() - start) / 1e9);
       }
       return new Product(best, weight.byteSize());
@@ -100,7 +102,7 @@ public final class KernelBench implements AutoCloseable {
               random(layout.bits(), shape.width(), shape.mlp(), group, seed + 3)));
     }
     Matrix head = random(layout.headBits(), shape.vocab(), shape.width(), group, 7);
-    return kernels.decoder(new DecoderWeights(shape, layers, ones(shape.width()), head));
+    return new PackedDecoder(kernels, new DecoderWeights(shape, layers, ones(shape.width()), head));
   }
 
   /**
@@ -116,7 +118,7 @@ public final class KernelBench implements AutoCloseable {
       library.reserve(rest, arena).fill((byte) 1);
     }
     for (RandomWeight w : linears) {
-      MemorySegment weight = kernels.pack(w, arena);
+      MemorySegment weight = kernels.products().pack(w, arena);
       multiply(weight, w);
       bytes += weight.byteSize();
     }
@@ -129,7 +131,7 @@ public final class KernelBench implements AutoCloseable {
       MemorySegment x = passing.allocate(ValueLayout.JAVA_FLOAT, (long) PATCHES * w.cols());
       MemorySegment y = passing.allocate(ValueLayout.JAVA_FLOAT, (long) PATCHES * w.rows());
       MemorySegment space = passing.allocate(library.scratchBytes(weight, PATCHES), ALIGN);
-      kernels.multiply(weight, x, PATCHES, y, space);
+      kernels.products().multiply(weight, x, PATCHES, y, space);
     }
   }
 

@@ -120,7 +120,7 @@ public final class KernelProvider {
   private static Choice nativeKernels(NativeLibrary library, String why) {
     Kernels rest = vectorPresent() ? new VectorKernels(Parallel.shared()) : new ScalarKernels();
     NativeKernels k =
-        new NativeKernels(library, library.bestIsa(), Parallel.defaultThreads(), rest);
+        new NativeKernels(library, library.bestIsa(), Parallel.defaultThreads(), rest.products());
     return new Choice(k, "native kernels: " + why + ", " + k.describe());
   }
 

@@ -39,7 +39,7 @@ public final class LogScaleQuantizer {
   public static float[] searchLogScales(float[] w, int rows, int cols, QuantSpec spec) {
     spec.check("LogScaleQuantizer.searchLogScales", w, null, rows, cols);
     float[] scales = new float[spec.groups(rows, cols)];
-    KernelProvider.best().searchScales(w, spec, scales);
+    KernelProvider.best().quantizer().searchScales(new LatentWeight(w, rows, cols, spec), scales);
     return logarithms(scales);
   }
 
@@ -49,16 +49,6 @@ public final class LogScaleQuantizer {
       theta[i] = (float) StrictMath.log(scales[i]);
     }
     return theta;
-  }
-
-  /** The search in plain Java; writes scales [groups]. */
-  static void searchInJava(float[] w, QuantSpec spec, float[] scales) {
-    int g = spec.groupSize();
-    Parallel.run(
-        Parallel.shared(),
-        w.length > 1 << 14,
-        scales.length,
-        i -> scales[i] = search(w, i * g, g, spec));
   }
 
   /**
@@ -90,7 +80,16 @@ public final class LogScaleQuantizer {
   /** Writes w^ = s clip(rint(w / s)) to {@code out [rows, cols]}; out may be w itself. */
   public static void fakeQuantize(
       float[] w, float[] theta, int rows, int cols, QuantSpec spec, float[] out) {
-    KernelProvider.best().fakeQuantize(w, theta, rows, cols, spec, out);
+    fakeQuantize(KernelProvider.best(), new LatentWeight(w, rows, cols, spec), theta, out);
+  }
+
+  static void fakeQuantize(Kernels kernels, LatentWeight w, float[] theta, float[] out) {
+    String where = "fakeQuantize";
+    int n = w.spec().check(where, w.values(), theta, w.rows(), w.cols());
+    Checks.length(where, "out", out.length, n);
+    float[] scales = new float[theta.length];
+    kernels.quantizer().scales(theta, scales);
+    kernels.quantizer().fakeQuantize(w, scales, out);
   }
 
   /**
@@ -100,16 +99,8 @@ public final class LogScaleQuantizer {
   public static float[] scales(float[] theta) {
     Checks.finite("LogScaleQuantizer.scales", "theta", theta, 0, theta.length);
     float[] s = new float[theta.length];
-    KernelProvider.best().scales(theta, s);
+    KernelProvider.best().quantizer().scales(theta, s);
     return s;
-  }
-
-  static void scalesInJava(float[] theta, float[] scales) {
-    Parallel.elements(theta.length, i -> scales[i] = scale(theta[i]));
-  }
-
-  static float scale(float theta) {
-    return clamp((float) StrictMath.exp(theta));
   }
 
   /** Clipped code as a float; rint first, then clip. */
@@ -118,37 +109,15 @@ public final class LogScaleQuantizer {
     return Math.max(low, Math.min(high, r));
   }
 
-  private static float clamp(float s) {
+  static float clamp(float s) {
     return Math.max(MIN_SCALE, Math.min(MAX_SCALE, s));
   }
 
-  private static float absmax(float[] w, int from, int n) {
+  static float absmax(float[] w, int from, int n) {
     float max = 0f;
     for (int i = from; i < from + n; i++) {
       max = Math.max(max, Math.abs(w[i]));
     }
     return max;
-  }
-
-  private static float search(float[] w, int from, int n, QuantSpec spec) {
-    float max = absmax(w, from, n);
-    if (max == 0f) {
-      return MIN_SCALE;
-    }
-    double bestError = Double.POSITIVE_INFINITY;
-    float best = MIN_SCALE;
-    for (int k = 0; k < STEPS; k++) {
-      float s = clamp((float) (ratio(k) * max / spec.qp()));
-      double error = 0;
-      for (int i = from; i < from + n; i++) {
-        double d = w[i] - s * code(w[i], s, -spec.qn(), spec.qp());
-        error += d * d;
-      }
-      if (error < bestError) {
-        bestError = error;
-        best = s;
-      }
-    }
-    return best;
   }
 }

@@ -1,68 +1,56 @@
 package io.gracebeam.worker.kernels;
 
+import java.lang.foreign.MemorySegment;
+
 /**
  * Backward pass of the log-scale quantizer with the straight-through estimator. With r = rint(w /
  * s) and the mask 1[-qn <= r <= qp]: dW = dW^ * mask, ds = sum over the group of dW^ * (q - (w / s)
  * * mask), dTheta = s * ds.
  */
 public final class LsqGradient {
+  private static final String WHERE = "LsqGradient";
+
   private LsqGradient() {}
 
   /**
    * Overwrites {@code dW [rows, cols]} and {@code dTheta [groups]}; dW may be dWhat itself.
    *
-   * @param dWhat gradient by the quantized weight, [rows, cols]
+   * @param theta log scales [groups]
+   * @param dWhat gradient with respect to the quantized weight, [rows, cols]
+   * @param thetaFactor what dTheta is multiplied with: 1, or for example {@link #factor}
    */
   public static void apply(
-      float[] w,
+      LatentWeight w,
       float[] theta,
       float[] dWhat,
-      int rows,
-      int cols,
-      QuantSpec spec,
-      float[] dW,
-      float[] dTheta) {
-    KernelProvider.best().lsqGradient(w, theta, dWhat, rows, cols, spec, 1.0, dW, dTheta);
-  }
-
-  /**
-   * As {@link #apply} without factor, with dTheta multiplied by {@code thetaFactor}, for example
-   * {@link #factor}.
-   */
-  public static void apply(
-      float[] w,
-      float[] theta,
-      float[] dWhat,
-      int rows,
-      int cols,
-      QuantSpec spec,
       double thetaFactor,
       float[] dW,
       float[] dTheta) {
-    KernelProvider.best().lsqGradient(w, theta, dWhat, rows, cols, spec, thetaFactor, dW, dTheta);
+    apply(KernelProvider.best(), w, theta, dWhat, thetaFactor, dW, dTheta);
+  }
+
+  static void apply(
+      Kernels kernels,
+      LatentWeight w,
+      float[] theta,
+      float[] dWhat,
+      double thetaFactor,
+      float[] dW,
+      float[] dTheta) {
+    int n = w.spec().check(WHERE, w.values(), theta, w.rows(), w.cols());
+    Checks.length(WHERE, "dWhat", dWhat.length, n);
+    Checks.length(WHERE, "dW", dW.length, n);
+    Checks.length(WHERE, "dTheta", dTheta.length, theta.length);
+    Checks.finite(WHERE, "dWhat", dWhat, 0, n);
+    Checks.finite(WHERE, "thetaFactor", thetaFactor);
+    float[] scales = new float[theta.length];
+    kernels.quantizer().scales(theta, scales);
+    MemorySegment g = MemorySegment.ofArray(dWhat);
+    kernels.training().gradient(w, scales, g, thetaFactor, dW, dTheta);
   }
 
   /** The LSQ normalization 1 / sqrt(groupSize * qp). */
   public static double factor(QuantSpec spec) {
     return 1.0 / Math.sqrt((double) spec.groupSize() * spec.qp());
-  }
-
-  static void check(
-      String where,
-      float[] w,
-      float[] theta,
-      float[] dWhat,
-      int rows,
-      int cols,
-      QuantSpec spec,
-      double thetaFactor,
-      float[] dW,
-      float[] dTheta) {
-    int n = spec.check(where, w, theta, rows, cols);
-    Checks.length(where, "dWhat", dWhat.length, n);
-    Checks.length(where, "dW", dW.length, n);
-    Checks.length(where, "dTheta", dTheta.length, theta.length);
-    Checks.finite(where, "dWhat", dWhat, 0, n);
-    Checks.finite(where, "thetaFactor", thetaFactor);
   }
 }

@@ -10,9 +10,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A decoder on packed weights in C. Made by {@link NativeKernels#decoder}; a {@link Session} of it
- * decodes. Results depend neither on the processor nor on threads nor on which rows are computed
- * together.
+ * A decoder on packed weights in C. Made by {@link #of}; a {@link Session} of it decodes. Results
+ * depend neither on the processor nor on threads nor on which rows are computed together.
  */
 public final class PackedDecoder implements AutoCloseable {
   private static final String WHERE = "PackedDecoder";
@@ -58,6 +57,25 @@ public final class PackedDecoder implements AutoCloseable {
   private final Arena arena = Arena.ofShared();
   private final List<MemorySegment> tensors = new ArrayList<>();
 
+  /** Whether this process can have one: the native kernels are in use. */
+  public static boolean present() {
+    return KernelProvider.best() instanceof NativeKernels;
+  }
+
+  /**
+   * Packs the weights, which are not needed afterwards.
+   *
+   * @throws UnsupportedOperationException unless {@link #present}
+   * @throws IllegalStateException if the system refuses the memory
+   */
+  public static PackedDecoder of(DecoderWeights weights) {
+    if (KernelProvider.best() instanceof NativeKernels kernels) {
+      return new PackedDecoder(kernels, weights);
+    }
+    throw new UnsupportedOperationException(
+        "a packed decoder needs the native kernels, here are: " + KernelProvider.explain());
+  }
+
   PackedDecoder(NativeKernels kernels, DecoderWeights weights) {
     this.kernels = kernels;
     this.shape = weights.shape();
@@ -84,17 +102,17 @@ public final class PackedDecoder implements AutoCloseable {
    * One piece for all matrices: pieces of a few megabytes would lie in small pages at their ends.
    */
   private SegmentAllocator memory(DecoderWeights weights) {
-    long bytes = kernels.bytes(weights.head());
+    long bytes = kernels.products().bytes(weights.head());
     for (DecoderWeights.Layer l : weights.layers()) {
       for (Matrix m : List.of(l.qkv(), l.out(), l.gateUp(), l.down())) {
-        bytes += kernels.bytes(m);
+        bytes += kernels.products().bytes(m);
       }
     }
-    return SegmentAllocator.slicingAllocator(kernels.reserve(bytes, arena));
+    return SegmentAllocator.slicingAllocator(kernels.products().reserve(bytes, arena));
   }
 
   private void matrix(Matrix m, SegmentAllocator memory) {
-    tensors.add(kernels.pack(m, memory.allocate(kernels.bytes(m), ALIGN)));
+    tensors.add(kernels.products().pack(m, memory.allocate(kernels.products().bytes(m), ALIGN)));
   }
 
   private void vector(float[] v) {
@@ -164,7 +182,7 @@ public final class PackedDecoder implements AutoCloseable {
       }
       PackedWeight.checkProduct(WHERE, x, m, y, rows, cols);
       if (m > 0) {
-        kernels.multiply(weight, rows, cols, x, m, y);
+        kernels.products().multiply(weight, rows, cols, x, m, y);
       }
     }
 

@@ -1,12 +1,12 @@
 package io.gracebeam.worker.kernels;
 
 /**
- * A packed weight in the form that some kernels multiply with; made by {@link Kernels#open}. Can be
- * used by several threads at once.
+ * A packed weight in the form that some kernels multiply with; made by {@link ProductKernels#open}.
+ * Can be used by several threads at once.
  */
 public interface PackedMatrix extends AutoCloseable {
   /**
-   * y = x w^T, see {@link Kernels#matmul}.
+   * y = x w^T, see {@link ProductKernels#matmul}.
    *
    * @param x input [m, cols], finite
    * @param y output [m, rows], overwritten

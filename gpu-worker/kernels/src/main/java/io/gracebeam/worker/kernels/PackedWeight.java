@@ -71,7 +71,8 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     spec.check(WHERE, w, theta, rows, cols);
     Checks.product(WHERE, cols, spec.bits());
     float[] scales = LogScaleQuantizer.scales(theta);
-    int[] words = KernelProvider.best().packedCodes(w, scales, rows, cols, spec);
+    LatentWeight latent = new LatentWeight(w, rows, cols, spec);
+    int[] words = KernelProvider.best().quantizer().packedCodes(latent, scales);
     return new PackedWeight(
         spec.bits(), spec.segment(cols), rows, cols, words, ofRows(scales, rows, spec));
   }
@@ -88,7 +89,8 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
       if (p.bits != first.bits || p.groupSize != first.groupSize || p.cols != first.cols) {
         throw Checks.error(
             WHERE,
-            "%d bits, groups of %d and %d cols below %d bits, groups of %d and %d cols, allowed are equal ones",
+            "%d bits, groups of %d and %d cols below %d bits, groups of %d and %d cols, allowed are"
+                + " equal ones",
             p.bits,
             p.groupSize,
             p.cols,
@@ -133,13 +135,13 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
   /** Dequantized weight {@code [rows, cols]}. */
   public float[] dequantize() {
     float[] out = new float[rows * cols];
-    KernelProvider.best().dequantize(this, out);
+    KernelProvider.best().products().dequantize(this, out);
     return out;
   }
 
   /** y = x w^T with the chosen kernels; x [m, cols], y [m, rows]. */
   public void matmul(float[] x, int m, float[] y) {
-    KernelProvider.best().matmul(x, m, this, y);
+    KernelProvider.best().products().matmul(x, m, this, y);
   }
 
   /** Inputs that a product rounds together: the largest divisor of groupSize up to 128. */

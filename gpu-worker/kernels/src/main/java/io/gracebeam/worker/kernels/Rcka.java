@@ -36,12 +36,12 @@ public final class Rcka {
   /** Centered similarity matrix {@code [n, n]} of states {@code v [n, d]}; symmetric. */
   public static float[] gram(float[] v, int n, int d) {
     checkStates(v, n, d);
-    return KernelProvider.best().gram(v, n, d);
+    return KernelProvider.best().losses().gram(v, n, d);
   }
 
   /** In plain Java, but for the product. */
-  static float[] gram(Kernels kernels, float[] v, int n, int d) {
-    return centered(similarities(kernels, normalized(v, n, d, new double[n]), n, d), n);
+  static float[] gram(ProductKernels products, float[] v, int n, int d) {
+    return centered(similarities(products, normalized(v, n, d, new double[n]), n, d), n);
   }
 
   /** {@link #apply(float[], float[], int, int, long)} with {@link #MEMORY}. */
@@ -63,15 +63,15 @@ public final class Rcka {
     checkStates(vS, n, d);
     Checks.length(WHERE, "kcT", kcT.length, Checks.product(WHERE, n, n));
     Checks.finite(WHERE, "kcT", kcT, 0, kcT.length);
-    return KernelProvider.best().rcka(kcT, vS, n, d, bytes);
+    return KernelProvider.best().losses().rcka(kcT, vS, n, d, bytes);
   }
 
   /** In plain Java, but for the products. */
-  static Result apply(Kernels kernels, float[] kcT, float[] vS, int n, int d, long bytes) {
+  static Result apply(ProductKernels products, float[] kcT, float[] vS, int n, int d, long bytes) {
     if (n < MIN_TOKENS) {
       return skip(n, d);
     }
-    Relation r = new Relation(kernels, kcT, vS, n, d, bytes);
+    Relation r = new Relation(products, kcT, vS, n, d, bytes);
     double tt = 0;
     double ss = 0;
     double ts = 0;
@@ -104,7 +104,7 @@ public final class Rcka {
 
   /** Some rows at a time of both centered matrices. */
   private static final class Relation {
-    private final Kernels kernels;
+    private final ProductKernels products;
     private final float[] kcT;
     private final int n;
     private final int d;
@@ -122,8 +122,8 @@ public final class Rcka {
     int count;
 
     /** What is the same for all rows; the similarities of the last ones stay. */
-    Relation(Kernels kernels, float[] kcT, float[] v, int n, int d, long bytes) {
-      this.kernels = kernels;
+    Relation(ProductKernels products, float[] kcT, float[] v, int n, int d, long bytes) {
+      this.products = products;
       this.kcT = kcT;
       this.n = n;
       this.d = d;
@@ -148,7 +148,7 @@ public final class Rcka {
       first = from;
       count = Math.min(rows, n - from);
       float[] own = java.util.Arrays.copyOfRange(unit, first * d, (first + count) * d);
-      kernels.dense(own, count, unit, n, d, b);
+      products.dense(own, count, unit, n, d, b);
     }
 
     /** Rows from there on, centered; if they are all, of similarities that are there already. */
@@ -171,7 +171,7 @@ public final class Rcka {
     /** From the gradient g [count, n] by the similarities to that by the states. */
     void gradient(float[] g, float[] dV) {
       float[] own = new float[count * d];
-      kernels.dense(g, count, turned, d, n, own);
+      products.dense(g, count, turned, d, n, own);
       for (int i = first; i < first + count; i++) {
         double dot = 0;
         for (int j = 0; j < d; j++) {
@@ -263,9 +263,9 @@ public final class Rcka {
     return unit;
   }
 
-  private static float[] similarities(Kernels kernels, float[] unit, int n, int d) {
+  private static float[] similarities(ProductKernels products, float[] unit, int n, int d) {
     float[] k = new float[n * n];
-    kernels.dense(unit, n, unit, n, d, k);
+    products.dense(unit, n, unit, n, d, k);
     return k;
   }
 

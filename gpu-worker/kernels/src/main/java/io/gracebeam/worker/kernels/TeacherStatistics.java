@@ -39,7 +39,7 @@ public record TeacherStatistics(
     GatedDkd.checkTemperature(where, temperature);
     Checks.length(where, "logits", logits.length, Checks.product(where, rows, vocab));
     Checks.targets(where, targets, rows, vocab);
-    return KernelProvider.best().statistics(logits, rows, vocab, targets, temperature);
+    return KernelProvider.best().losses().statistics(logits, rows, vocab, targets, temperature);
   }
 
   /** Statistics of row {@code row} of {@code logits [rows, vocab]}; vocab is at least 2. */

@@ -24,7 +24,7 @@ public final class TopK {
     }
     Checks.product(where, rows, k);
     Checks.finite(where, "logits", logits, 0, logits.length);
-    return KernelProvider.best().topK(logits, rows, vocab, k);
+    return KernelProvider.best().losses().topK(logits, rows, vocab, k);
   }
 
   /** Selects from row {@code row} of {@code logits [rows, vocab]}; k is 1 to vocab. */

@@ -72,8 +72,8 @@ public final class TrainingBlocks implements AutoCloseable {
   private final MemorySegment shape = arena.allocate(SHAPE_BYTES, Long.BYTES);
   private final MemorySegment weights = arena.allocate(ADDRESS, Parameter.values().length);
   private final MemorySegment gradients = arena.allocate(ADDRESS, Parameter.values().length);
-  private final NativeRoom scratch;
-  private final List<NativeRoom> saved = new ArrayList<>();
+  private final ScratchBuffer scratch;
+  private final List<ScratchBuffer> saved = new ArrayList<>();
 
   /**
    * Opens the blocks.
@@ -93,7 +93,7 @@ public final class TrainingBlocks implements AutoCloseable {
       throw new UnsupportedOperationException("no native kernels for bfloat16 products here");
     }
     this.pool = library.newPool(threads);
-    this.scratch = new NativeRoom(library);
+    this.scratch = new ScratchBuffer(library);
     this.savedBytes = library.function("gk_train_saved", JAVA_LONG, ADDRESS);
     this.scratchBytes = library.function("gk_train_scratch", JAVA_LONG, ADDRESS, ADDRESS);
     this.forward =
@@ -163,12 +163,12 @@ public final class TrainingBlocks implements AutoCloseable {
   public void forward(Shape of, long[] addresses, MemorySegment rope, long x, long y, int number) {
     write(of, addresses, rope);
     while (saved.size() <= number) {
-      saved.add(new NativeRoom(library));
+      saved.add(new ScratchBuffer(library));
     }
     try {
-      MemorySegment kept = saved.get(number).of(keptBytes());
+      MemorySegment kept = saved.get(number).atLeast(keptBytes());
       MemorySegment space =
-          scratch.of(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
+          scratch.atLeast(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
       NativeLibrary.checked(
           (int)
               forward.invokeExact(
@@ -210,9 +210,9 @@ public final class TrainingBlocks implements AutoCloseable {
     }
     MemorySegment.copy(added, 0, gradients, JAVA_LONG, 0, added.length);
     try {
-      MemorySegment kept = saved.get(number).of(keptBytes());
+      MemorySegment kept = saved.get(number).atLeast(keptBytes());
       MemorySegment space =
-          scratch.of(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
+          scratch.atLeast(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
       NativeLibrary.checked(
           (int)
               backward.invokeExact(
@@ -274,7 +274,7 @@ public final class TrainingBlocks implements AutoCloseable {
 
   /** Bytes that are held from call to call: the blocks' states, and scratch space. */
   public long heldBytes() {
-    return scratch.bytes() + saved.stream().mapToLong(NativeRoom::bytes).sum();
+    return scratch.bytes() + saved.stream().mapToLong(ScratchBuffer::bytes).sum();
   }
 
   private static MemorySegment table(MemorySegment rope) {
@@ -285,7 +285,7 @@ public final class TrainingBlocks implements AutoCloseable {
   public void close() {
     library.freePool(pool);
     scratch.close();
-    saved.forEach(NativeRoom::close);
+    saved.forEach(ScratchBuffer::close);
     arena.close();
   }
 }

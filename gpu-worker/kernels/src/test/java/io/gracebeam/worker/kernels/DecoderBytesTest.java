@@ -57,8 +57,8 @@ class DecoderBytesTest {
         new DecoderShape(2, 24, 2 * kvHeads, kvHeads, 2 * halfDim, 8 * mlp, vocab, 1e-5f);
     int headBits = smallHead ? 8 : 16;
     try (NativeKernels kernels =
-            new NativeKernels(library, library.bestIsa(), 2, new ScalarKernels());
-        PackedDecoder decoder = kernels.decoder(weights(shape, headBits));
+            new NativeKernels(library, library.bestIsa(), 2, new ScalarProducts());
+        PackedDecoder decoder = new PackedDecoder(kernels, weights(shape, headBits));
         PackedDecoder.Session session =
             decoder.open(new PackedDecoder.Limits(slots, positions, rows, smallCache ? 8 : 16))) {
       PackedDecoder.Limits limits =

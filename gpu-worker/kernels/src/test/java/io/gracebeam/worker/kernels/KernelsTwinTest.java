@@ -49,22 +49,22 @@ class KernelsTwinTest {
     PackedWeight w = packed(random, bits, GROUPS[group], rows, cols, narrow);
     float[] x = QuantizerTest.random(random, m * cols);
     float[] a = new float[m * rows];
-    SCALAR.matmul(x, m, w, a);
+    SCALAR.products().matmul(x, m, w, a);
     for (Kernels k : twins()) {
       float[] b = new float[m * rows];
       Arrays.fill(b, Float.NaN);
-      k.matmul(x, m, w, b);
+      k.products().matmul(x, m, w, b);
       assertThat(b).as(k.name()).isEqualTo(a);
     }
     float[] da = new float[rows * cols];
     float[] db = new float[rows * cols];
-    SCALAR.dequantize(w, da);
-    VECTOR.dequantize(w, db);
+    SCALAR.products().dequantize(w, da);
+    VECTOR.products().dequantize(w, db);
     assertThat(db).isEqualTo(da);
     float[] c = new float[m * rows];
     float[] d = new float[m * rows];
-    SCALAR.dense(x, m, da, rows, cols, c);
-    VECTOR.dense(x, m, da, rows, cols, d);
+    SCALAR.products().dense(x, m, da, rows, cols, c);
+    VECTOR.products().dense(x, m, da, rows, cols, d);
     close(c, d, cols);
     rounded(x, m, w, da, a, c);
   }
@@ -111,7 +111,7 @@ class KernelsTwinTest {
     try {
       NativeLibrary library = NativeLibrary.load();
       for (int isa = 0; isa <= library.bestIsa(); isa++) {
-        out.add(new NativeKernels(library, isa, 1 + isa, SCALAR));
+        out.add(new NativeKernels(library, isa, 1 + isa, SCALAR.products()));
       }
     } catch (UnsupportedOperationException e) {
       System.err.println("KernelsTwinTest: without native kernels: " + e.getMessage());
@@ -135,14 +135,14 @@ class KernelsTwinTest {
       PackedWeight w = packed(random, bits, 128, rows, cols, false);
       float[] x = QuantizerTest.random(random, m * cols);
       float[] y = new float[m * rows];
-      VECTOR.matmul(x, m, w, y);
+      VECTOR.products().matmul(x, m, w, y);
       for (int threads : new int[] {1, 2, 3, 7}) {
         float[] other = new float[m * rows];
-        new VectorKernels(threads).matmul(x, m, w, other);
+        new VectorKernels(threads).products().matmul(x, m, w, other);
         assertThat(other).as("threads %d", threads).isEqualTo(y);
       }
       for (Kernels k : NATIVE) {
-        try (PackedMatrix matrix = k.open(w)) {
+        try (PackedMatrix matrix = k.products().open(w)) {
           float[] other = new float[m * rows];
           matrix.multiply(x, m, other);
           assertThat(other).as("native").isEqualTo(y);
@@ -150,7 +150,7 @@ class KernelsTwinTest {
       }
       for (int i = 0; i < m; i++) {
         float[] one = new float[rows];
-        VECTOR.matmul(Arrays.copyOfRange(x, i * cols, (i + 1) * cols), 1, w, one);
+        VECTOR.products().matmul(Arrays.copyOfRange(x, i * cols, (i + 1) * cols), 1, w, one);
         assertThat(one).as("row %d", i).isEqualTo(Arrays.copyOfRange(y, i * rows, (i + 1) * rows));
       }
     }
@@ -174,15 +174,16 @@ class KernelsTwinTest {
     for (int i = 0; i < theta.length; i++) {
       theta[i] = random.nextFloat() * 2 - 2;
     }
+    LatentWeight latent = new LatentWeight(w, rows, cols, spec);
     float[] a = new float[n];
     float[] b = new float[n];
-    SCALAR.fakeQuantize(w, theta, rows, cols, spec, a);
-    VECTOR.fakeQuantize(w, theta, rows, cols, spec, b);
+    LogScaleQuantizer.fakeQuantize(SCALAR, latent, theta, a);
+    LogScaleQuantizer.fakeQuantize(VECTOR, latent, theta, b);
     assertThat(b).isEqualTo(a);
     float[] ta = new float[theta.length];
     float[] tb = new float[theta.length];
-    SCALAR.lsqGradient(w, theta, up, rows, cols, spec, 1, a, ta);
-    VECTOR.lsqGradient(w, theta, up, rows, cols, spec, 1, b, tb);
+    LsqGradient.apply(SCALAR, latent, theta, up, 1, a, ta);
+    LsqGradient.apply(VECTOR, latent, theta, up, 1, b, tb);
     assertThat(b).isEqualTo(a);
     for (int i = 0; i < ta.length; i++) {
       assertThat(tb[i]).isCloseTo(ta[i], within(2e-6f * spec.groupSize() * spec.qn()));
@@ -197,8 +198,9 @@ class KernelsTwinTest {
     float[][] b = {a[0].clone(), new float[n], new float[n]};
     for (int t = 1; t <= 5; t++) {
       float[] g = QuantizerTest.random(random, n);
-      SCALAR.adamW(a[0], g, a[1], a[2], 1e-2, .9, .999, 1e-8, .1, t, .5f);
-      VECTOR.adamW(b[0], g, b[1], b[2], 1e-2, .9, .999, 1e-8, .1, t, .5f);
+      AdamW.Settings s = new AdamW.Settings(1e-2, .9, .999, 1e-8, .1, t, .5f);
+      AdamW.step(SCALAR, s, a[0], g, new Moments(a[1], a[2]));
+      AdamW.step(VECTOR, s, b[0], g, new Moments(b[1], b[2]));
     }
     for (int i = 0; i < n; i++) {
       assertThat(b[0][i]).isCloseTo(a[0][i], within(1e-5f));
@@ -212,8 +214,9 @@ class KernelsTwinTest {
     float[] g = QuantizerTest.random(new Random(3), n);
     float[] p1 = QuantizerTest.random(new Random(4), n);
     float[] p2 = p1.clone();
-    new VectorKernels(1).adamW(p1, g, new float[n], new float[n], .1, .9, .99, 1e-8, 0, 1, 1f);
-    new VectorKernels(3).adamW(p2, g, new float[n], new float[n], .1, .9, .99, 1e-8, 0, 1, 1f);
+    AdamW.Settings s = new AdamW.Settings(.1, .9, .99, 1e-8, 0, 1, 1f);
+    AdamW.step(new VectorKernels(1), s, p1, g, Moments.zeros(n));
+    AdamW.step(new VectorKernels(3), s, p2, g, Moments.zeros(n));
     assertThat(p2).isEqualTo(p1);
   }
 
@@ -231,11 +234,11 @@ class KernelsTwinTest {
     float[] scales = {1e-38f, 1f, 1f, 1f};
     PackedWeight w = PackedWeight.pack(codes, scales, 1, cols, new QuantSpec(8, 128, false));
     float[] expected = new float[1];
-    SCALAR.matmul(x, 1, w, expected);
+    SCALAR.products().matmul(x, 1, w, expected);
     assertThat(expected[0]).isCloseTo(64 * 255 * 3f - 64f, within(0.1f));
     for (Kernels k : twins()) {
       float[] y = new float[1];
-      k.matmul(x, 1, w, y);
+      k.products().matmul(x, 1, w, y);
       assertThat(y).as(k.name()).isEqualTo(expected);
     }
   }
@@ -244,7 +247,7 @@ class KernelsTwinTest {
   void refusedInputLeavesTheOutputAlone() {
     PackedWeight w = packed(new Random(5), 4, 8, 20, 16, true);
     for (Kernels k : twins()) {
-      try (PackedMatrix matrix = k.open(w)) {
+      try (PackedMatrix matrix = k.products().open(w)) {
         float[] x = new float[32];
         x[17] = Float.NaN;
         float[] y = new float[40];
@@ -263,9 +266,9 @@ class KernelsTwinTest {
     PackedWeight w = packed(random, 4, 32, 300, 256, true);
     float[] x = QuantizerTest.random(random, 3 * 256);
     float[] expected = new float[900];
-    SCALAR.matmul(x, 3, w, expected);
+    SCALAR.products().matmul(x, 3, w, expected);
     for (Kernels k : twins()) {
-      try (PackedMatrix matrix = k.open(w)) {
+      try (PackedMatrix matrix = k.products().open(w)) {
         java.util.stream.IntStream.range(0, 64)
             .parallel()
             .forEach(

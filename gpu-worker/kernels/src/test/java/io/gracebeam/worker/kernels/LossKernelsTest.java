@@ -78,25 +78,16 @@ class LossKernelsTest {
                 ? TeacherRows.full(q, rows, vocab)
                 : TeacherRows.compress(q, rows, vocab, y, Math.min(k, vocab), t);
     return new TokenLosses.Batch(
-        z, rows, vocab, y, ceWeight, teacher, weights, new GatedDkd.Options(mode, true, t, 1, 4));
+        z,
+        new TokenLosses.Rows(
+            rows, vocab, y, ceWeight, teacher, weights, new GatedDkd.Options(mode, true, t, 1, 4)));
   }
 
   /** Gradient (float[]), cross-entropies and distillation losses (double[]). */
   private static Object[] losses(Kernels k, TokenLosses.Batch b, boolean inPlace) {
     float[] z = b.logits().clone();
     float[] d = inPlace ? z : QuantizerKernelsTest.poison(z.length);
-    TokenLosses.Result r =
-        k.tokenLosses(
-            new TokenLosses.Batch(
-                z,
-                b.rows(),
-                b.vocab(),
-                b.targets(),
-                b.ceWeight(),
-                b.teacher(),
-                b.weights(),
-                b.options()),
-            d);
+    TokenLosses.Result r = k.losses().tokenLosses(new TokenLosses.Batch(z, b.rows()), d);
     return new Object[] {d, r.ce(), r.distillation()};
   }
 
@@ -134,7 +125,7 @@ class LossKernelsTest {
       Object[] expected = losses(kernels, b, true);
       try (Arena arena = Arena.ofConfined()) {
         MemorySegment z = arena.allocateFrom(ValueLayout.JAVA_FLOAT, b.logits());
-        TokenLosses.Result r = kernels.tokenLosses(b.withoutLogits(), z);
+        TokenLosses.Result r = kernels.losses().tokenLosses(b.rows(), z);
         assertThat(new Object[] {z.toArray(ValueLayout.JAVA_FLOAT), r.ce(), r.distillation()})
             .isEqualTo(expected);
       }
@@ -163,13 +154,14 @@ class LossKernelsTest {
   private static TokenLosses.Batch with(TokenLosses.Batch b, TeacherRows teacher) {
     return new TokenLosses.Batch(
         b.logits(),
-        b.rows(),
-        b.vocab(),
-        b.targets(),
-        b.ceWeight(),
-        teacher,
-        b.weights(),
-        b.options());
+        new TokenLosses.Rows(
+            b.rows().rows(),
+            b.rows().vocab(),
+            b.rows().targets(),
+            b.rows().ceWeight(),
+            teacher,
+            b.rows().weights(),
+            b.rows().options()));
   }
 
   @Test
@@ -181,7 +173,7 @@ class LossKernelsTest {
       Object[] good = losses(kernels, b, true);
       float[] z = b.logits().clone();
       z[2 * 300 + 299] = Float.NEGATIVE_INFINITY;
-      TokenLosses.Result r = kernels.tokenLosses(b.withoutLogits(), MemorySegment.ofArray(z));
+      TokenLosses.Result r = kernels.losses().tokenLosses(b.rows(), MemorySegment.ofArray(z));
       double[] ce = ((double[]) good[1]).clone();
       double[] distillation = ((double[]) good[2]).clone();
       ce[2] = distillation[2] = Double.NaN;
@@ -190,7 +182,7 @@ class LossKernelsTest {
       assertThat(Arrays.copyOf(z, 600)).isEqualTo(Arrays.copyOf((float[]) good[0], 600));
     }
     assertThatThrownBy(
-            () -> TokenLosses.applyInPlace(MemorySegment.ofArray(new float[3]), b.withoutLogits()))
+            () -> TokenLosses.applyInPlace(MemorySegment.ofArray(new float[3]), b.rows()))
         .hasMessage("TokenLosses: logits have 12 bytes, allowed are 4800");
   }
 
@@ -205,10 +197,10 @@ class LossKernelsTest {
       checkRow(b, i, found, expected);
     }
     for (Kernels kernels : NativeTwins.all()) {
-      for (int bad : new int[] {0, 8191, 8192, b.targets()[0], 16384, 19_999, 20_000}) {
+      for (int bad : new int[] {0, 8191, 8192, b.rows().targets()[0], 16384, 19_999, 20_000}) {
         float[] z = b.logits().clone();
         z[bad] = Float.POSITIVE_INFINITY;
-        TokenLosses.Result r = kernels.tokenLosses(b.withoutLogits(), MemorySegment.ofArray(z));
+        TokenLosses.Result r = kernels.losses().tokenLosses(b.rows(), MemorySegment.ofArray(z));
         assertThat(r.ce()).as("at %d", bad).isEqualTo(nanFirst((double[]) found[1]));
         assertThat(r.distillation()).isEqualTo(nanFirst((double[]) found[2]));
         assertThat(Arrays.copyOfRange(z, vocab, 2 * vocab))
@@ -236,14 +228,22 @@ class LossKernelsTest {
           .hasMessage("TeacherRows: logits[617] is NaN, allowed are finite numbers");
       assertThatThrownBy(
               () ->
-                  kernels.tokenLosses(
-                      bad.withoutLogits(), MemorySegment.ofArray(b.logits().clone())))
+                  kernels
+                      .losses()
+                      .tokenLosses(bad.rows(), MemorySegment.ofArray(b.logits().clone())))
           .hasMessage("TeacherRows: logits[617] is NaN, allowed are finite numbers");
       // A row of the teacher that is not among these.
       assertThat(losses(kernels, with(b, TeacherRows.full(logits, 0, 2, 300)), true)).isNotNull();
     }
     assertThatThrownBy(
-            () -> GatedDkd.apply(b.logits(), 2, 300, bad.teacher(), b.targets(), b.options()))
+            () ->
+                GatedDkd.apply(
+                    b.logits(),
+                    2,
+                    300,
+                    bad.rows().teacher(),
+                    b.rows().targets(),
+                    b.rows().options()))
         .hasMessageContaining("logits[617] is NaN");
     assertThatThrownBy(() -> TeacherRows.compress(logits, 4, 300, new int[4], 3, 2))
         .hasMessageContaining("logits[617] is NaN");
@@ -254,16 +254,16 @@ class LossKernelsTest {
    * that does to the closed forms, to first order.
    */
   private static void checkRow(TokenLosses.Batch b, int i, Object[] found, Object[] expected) {
-    int vocab = b.vocab();
-    int y = b.targets()[i];
-    TeacherRows teacher = b.teacher();
-    double t = teacher == null ? 1 : b.options().temperature();
+    int vocab = b.rows().vocab();
+    int y = b.rows().targets()[i];
+    TeacherRows teacher = b.rows().teacher();
+    double t = teacher == null ? 1 : b.rows().options().temperature();
     double far = distance(b.logits(), i, vocab, y) * Math.max(1, 1 / t);
     if (teacher != null && teacher.isFull()) {
       far = Math.max(far, distance(teacher.values(), i, vocab, y) / t);
     }
     double e = exponential(far);
-    double weight = teacher == null ? 0 : t * b.weights()[i];
+    double weight = teacher == null ? 0 : t * b.rows().weights()[i];
     double[] p = new double[vocab];
     double[] p1 = new double[vocab];
     double rest = Softmax.logSumExpWithout(b.logits(), i * vocab, vocab, y, t);
@@ -278,8 +278,8 @@ class LossKernelsTest {
       // Factors: beta up to 4, alpha 1; beta q is at most |d| + (beta + alpha) p.
       double bound =
           v == y
-              ? e * (weight + b.ceWeight()) + 4 * e * Math.abs(d)
-              : 4 * e * (Math.abs(d) + 5 * weight * p[v] + b.ceWeight() * p1[v]);
+              ? e * (weight + b.rows().ceWeight()) + 4 * e * Math.abs(d)
+              : 4 * e * (Math.abs(d) + 5 * weight * p[v] + b.rows().ceWeight() * p1[v]);
       assertThat((double) ((float[]) found[0])[i * vocab + v])
           .as("row %d, id %d of %d", i, v, vocab)
           .isCloseTo(d, within(bound + 1e-36));
@@ -319,7 +319,9 @@ class LossKernelsTest {
                   losses(
                       n,
                       new TokenLosses.Batch(
-                          student, 3, 5, y, 0, rows, weights, GatedDkd.Options.grace()),
+                          student,
+                          new TokenLosses.Rows(
+                              3, 5, y, 0, rows, weights, GatedDkd.Options.grace())),
                       false));
       double[] loss = {1.589606802, .080409092, 3.384171385};
       double[] d = {-.194427441, -.248463022, .171152615, -.193503196, .465241044};
@@ -354,7 +356,9 @@ class LossKernelsTest {
                   losses(
                       n,
                       new TokenLosses.Batch(
-                          z, 3, 4, y, .5, teacher, new double[] {.2, .3, .5}, options()),
+                          z,
+                          new TokenLosses.Rows(
+                              3, 4, y, .5, teacher, new double[] {.2, .3, .5}, options())),
                       false));
       for (float v : (float[]) found[0]) {
         assertThat(v).isFinite();
@@ -377,13 +381,14 @@ class LossKernelsTest {
     TokenLosses.Batch b =
         new TokenLosses.Batch(
             z,
-            3,
-            301,
-            new int[] {0, 300, 7},
-            0,
-            TeacherRows.full(z.clone(), 3, 301),
-            new double[] {1, 1, 1},
-            options());
+            new TokenLosses.Rows(
+                3,
+                301,
+                new int[] {0, 300, 7},
+                0,
+                TeacherRows.full(z.clone(), 3, 301),
+                new double[] {1, 1, 1},
+                options()));
     Object[] found = NativeTwins.same(n -> losses(n, b, false));
     assertThat((double[]) found[2]).containsOnly(0.0);
     assertThat((float[]) found[0]).containsOnly(0f);
@@ -406,15 +411,15 @@ class LossKernelsTest {
     int[] y = targets(random, rows, vocab);
     double t = TEMPERATURES[temperature];
     int most = Math.min(k, vocab);
-    TopK.Selection top = SCALAR.topK(z, rows, vocab, most);
+    TopK.Selection top = SCALAR.losses().topK(z, rows, vocab, most);
     NativeTwins.give(
         new Object[] {top.ids(), top.values()},
         n -> {
-          TopK.Selection own = n.topK(z, rows, vocab, most);
+          TopK.Selection own = n.losses().topK(z, rows, vocab, most);
           return new Object[] {own.ids(), own.values()};
         });
-    TeacherStatistics[] expected = SCALAR.statistics(z, rows, vocab, y, t);
-    TeacherStatistics[] found = NativeTwins.same(n -> n.statistics(z, rows, vocab, y, t));
+    TeacherStatistics[] expected = SCALAR.losses().statistics(z, rows, vocab, y, t);
+    TeacherStatistics[] found = NativeTwins.same(n -> n.losses().statistics(z, rows, vocab, y, t));
     for (int i = 0; i < rows; i++) {
       double far = distance(z, i, vocab, y[i]) * Math.max(1, 1 / t);
       double e = exponential(far);
@@ -443,11 +448,20 @@ class LossKernelsTest {
           float[] before = Arrays.copyOfRange(z, 600, 900);
           TokenLosses.Batch own =
               new TokenLosses.Batch(
-                  z, 4, 300, b.targets(), 1, b.teacher(), b.weights(), b.options());
-          assertThatThrownBy(() -> n.tokenLosses(own, z))
+                  z,
+                  new TokenLosses.Rows(
+                      4,
+                      300,
+                      b.rows().targets(),
+                      1,
+                      b.rows().teacher(),
+                      b.rows().weights(),
+                      b.rows().options()));
+          assertThatThrownBy(() -> n.losses().tokenLosses(own, z))
               .hasMessage("TokenLosses: logits[899] is %s, allowed are finite numbers", bad);
           assertThat(Arrays.copyOfRange(z, 600, 900)).isEqualTo(before);
-          assertThatThrownBy(() -> n.statistics(own.logits(), 4, 300, b.targets(), 2))
+          assertThatThrownBy(
+                  () -> n.losses().statistics(own.logits(), 4, 300, b.rows().targets(), 2))
               .hasMessageContaining("allowed are finite numbers");
         }
       }

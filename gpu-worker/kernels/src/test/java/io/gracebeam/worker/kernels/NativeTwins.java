@@ -17,10 +17,10 @@ final class NativeTwins {
     try {
       NativeLibrary library = NativeLibrary.load();
       for (int isa = 0; isa <= library.bestIsa(); isa++) {
-        out.add(new NativeKernels(library, isa, 1 + isa % 3, new ScalarKernels()));
+        out.add(new NativeKernels(library, isa, 1 + isa % 3, new ScalarProducts()));
       }
       for (int threads = 1; threads <= 3; threads++) {
-        out.add(new NativeKernels(library, library.bestIsa(), threads, new ScalarKernels()));
+        out.add(new NativeKernels(library, library.bestIsa(), threads, new ScalarProducts()));
       }
     } catch (UnsupportedOperationException e) {
       System.err.println("without native kernels: " + e.getMessage());

@@ -48,7 +48,7 @@ class PackedDecoderTest {
   private static float[] values(Matrix m) {
     if (m instanceof PackedWeight w) {
       float[] out = new float[w.rows() * w.cols()];
-      new ScalarKernels().dequantize(w, out);
+      new ScalarProducts().dequantize(w, out);
       return out;
     }
     if (m instanceof FloatWeight f) {
@@ -133,8 +133,8 @@ class PackedDecoderTest {
     double[] expected = new Oracle(w, kvBits).logits(x);
     float[] first = null;
     for (int isa = 0; isa <= library.bestIsa(); isa++) {
-      try (NativeKernels kernels = new NativeKernels(library, isa, 1 + isa, new ScalarKernels());
-          PackedDecoder decoder = kernels.decoder(w);
+      try (NativeKernels kernels = new NativeKernels(library, isa, 1 + isa, new ScalarProducts());
+          PackedDecoder decoder = new PackedDecoder(kernels, w);
           PackedDecoder.Session d =
               decoder.open(new PackedDecoder.Limits(2, POSITIONS, 24, kvBits))) {
         float[] logits = run(d, 1, x);
@@ -160,8 +160,8 @@ class PackedDecoderTest {
     float[] a = QuantizerTest.random(new Random(1), 17 * width);
     float[] b = QuantizerTest.random(new Random(2), 11 * width);
     try (NativeKernels kernels =
-            new NativeKernels(library, library.bestIsa(), 2, new ScalarKernels());
-        PackedDecoder decoder = kernels.decoder(w);
+            new NativeKernels(library, library.bestIsa(), 2, new ScalarProducts());
+        PackedDecoder decoder = new PackedDecoder(kernels, w);
         PackedDecoder.Session d = decoder.open(new PackedDecoder.Limits(3, POSITIONS, 32, 16))) {
       float[] wholeA = run(d, 0, a);
       float[] wholeB = run(d, 2, b);
@@ -188,8 +188,8 @@ class PackedDecoderTest {
     DecoderShape shape = new DecoderShape(1, 16, 2, 1, 8, 16, 9, 1e-6f);
     DecoderWeights w = weights(shape, 4, 4, false);
     NativeLibrary library = library();
-    try (NativeKernels kernels = new NativeKernels(library, 0, 1, new ScalarKernels());
-        PackedDecoder decoder = kernels.decoder(w);
+    try (NativeKernels kernels = new NativeKernels(library, 0, 1, new ScalarProducts());
+        PackedDecoder decoder = new PackedDecoder(kernels, w);
         PackedDecoder.Session d = decoder.open(new PackedDecoder.Limits(1, 4, 2, 8))) {
       float[] x = new float[16];
       float[] rope = rope(new int[1], 8);
@@ -211,8 +211,8 @@ class PackedDecoderTest {
       assertThatThrownBy(() -> d.logits(x)).hasMessage("the session is closed");
       assertThatThrownBy(d::bytes).isInstanceOf(IllegalStateException.class);
     }
-    try (NativeKernels kernels = new NativeKernels(library, 0, 1, new ScalarKernels());
-        PackedDecoder decoder = kernels.decoder(w);
+    try (NativeKernels kernels = new NativeKernels(library, 0, 1, new ScalarProducts());
+        PackedDecoder decoder = new PackedDecoder(kernels, w);
         PackedDecoder.Session d = decoder.open(new PackedDecoder.Limits(1, 4, 2, 8))) {
       float[] x = new float[16];
       x[3] = Float.POSITIVE_INFINITY;
@@ -235,8 +235,8 @@ class PackedDecoderTest {
     NativeLibrary library = library();
     Random random = new Random(3);
     PackedMatrix left;
-    try (NativeKernels kernels = new NativeKernels(library, 0, 2, new ScalarKernels());
-        PackedDecoder decoder = kernels.decoder(w)) {
+    try (NativeKernels kernels = new NativeKernels(library, 0, 2, new ScalarProducts());
+        PackedDecoder decoder = new PackedDecoder(kernels, w)) {
       for (int i = 0; i < shape.layers(); i++) {
         DecoderWeights.Layer l = w.layers().get(i);
         same(random, kernels, decoder.matrix(i, PackedDecoder.Weight.QKV), l.qkv());
@@ -263,7 +263,7 @@ class PackedDecoderTest {
     own.multiply(x, m, y);
     own.close(); // Does nothing: the weight is the decoder's.
     own.multiply(x, m, y);
-    kernels.matmul(x, m, (PackedWeight) of, expected);
+    kernels.products().matmul(x, m, (PackedWeight) of, expected);
     assertThat(y).containsExactly(expected);
   }
 

@@ -87,15 +87,15 @@ class PackingTest {
         .hasMessageContaining("bits is 9");
     PackedWeight w = new PackedWeight(4, 8, 1, 8, new int[1], new float[] {1f});
     for (Kernels k : new Kernels[] {new ScalarKernels(), new VectorKernels(1)}) {
-      assertThatThrownBy(() -> k.matmul(new float[7], 1, w, new float[1]))
+      assertThatThrownBy(() -> k.products().matmul(new float[7], 1, w, new float[1]))
           .hasMessageContaining("x holds 7");
-      assertThatThrownBy(() -> k.matmul(new float[8], 1, w, new float[0]))
+      assertThatThrownBy(() -> k.products().matmul(new float[8], 1, w, new float[0]))
           .hasMessageContaining("y holds 0");
-      assertThatThrownBy(() -> k.matmul(new float[8], -1, w, new float[1]))
+      assertThatThrownBy(() -> k.products().matmul(new float[8], -1, w, new float[1]))
           .hasMessageContaining("m is -1");
       float[] bad = new float[8];
       bad[2] = Float.POSITIVE_INFINITY;
-      assertThatThrownBy(() -> k.matmul(bad, 1, w, new float[1]))
+      assertThatThrownBy(() -> k.products().matmul(bad, 1, w, new float[1]))
           .hasMessageContaining("x[2] is Infinity");
     }
     assertThat(w.bytes()).isEqualTo(8);

@@ -28,6 +28,10 @@ class QuantizerKernelsTest {
   /** Arguments of one case; weights have zeros, a group of zeros and halves of a scale. */
   private record Case(
       int rows, int cols, QuantSpec spec, float[] w, float[] g, float[] scales, float[] after) {
+    LatentWeight latent() {
+      return new LatentWeight(w, rows, cols, spec);
+    }
+
     static Case of(int bits, int group, int groups, int rows, boolean perTensor, long seed) {
       Random random = new Random(seed);
       int cols = GROUPS[group] * groups;
@@ -49,6 +53,10 @@ class QuantizerKernelsTest {
     }
   }
 
+  private static double gradient(Kernels k, Case c, float[] dTheta) {
+    return k.training().gradient(c.latent(), c.scales, all(c.g), 1, null, dTheta);
+  }
+
   @Property(tries = 60)
   void searchAndCodesAreTheOracles(
       @ForAll @IntRange(min = 2, max = 8) int bits,
@@ -59,28 +67,28 @@ class QuantizerKernelsTest {
       @ForAll long seed) {
     Case c = Case.of(bits, group, groups, rows, perTensor, seed);
     float[] searched = new float[c.scales.length];
-    SCALAR.searchScales(c.w, c.spec, searched);
+    SCALAR.quantizer().searchScales(c.latent(), searched);
     NativeTwins.give(
         searched,
         k -> {
           float[] out = poison(searched.length);
-          k.searchScales(c.w, c.spec, out);
+          k.quantizer().searchScales(c.latent(), out);
           return out;
         });
     NativeTwins.give(
-        SCALAR.packedCodes(c.w, c.scales, rows, c.cols, c.spec),
-        k -> k.packedCodes(c.w, c.scales, rows, c.cols, c.spec));
+        SCALAR.quantizer().packedCodes(c.latent(), c.scales),
+        k -> k.quantizer().packedCodes(c.latent(), c.scales));
     float[] theta = new float[c.scales.length];
     for (int i = 0; i < theta.length; i++) {
       theta[i] = (float) Math.log(c.scales[i]);
     }
     float[] expected = new float[c.w.length];
-    SCALAR.fakeQuantize(c.w, theta, rows, c.cols, c.spec, expected);
+    LogScaleQuantizer.fakeQuantize(SCALAR, c.latent(), theta, expected);
     NativeTwins.give(
         expected,
         k -> {
           float[] out = poison(expected.length);
-          k.fakeQuantize(c.w, theta, rows, c.cols, c.spec, out);
+          LogScaleQuantizer.fakeQuantize(k, c.latent(), theta, out);
           return out;
         });
   }
@@ -96,20 +104,19 @@ class QuantizerKernelsTest {
     Case c = Case.of(bits, group, groups, rows, perTensor, seed);
     int count = c.scales.length;
     float[] expected = poison(count);
-    double squares =
-        SCALAR.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, expected);
+    double squares = gradient(SCALAR, c, expected);
     float[][] dTheta = new float[1][];
     double found =
         NativeTwins.same(
             k -> {
               dTheta[0] = poison(count);
-              return k.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, dTheta[0]);
+              return gradient(k, c, dTheta[0]);
             });
     NativeTwins.give(
         dTheta[0],
         k -> {
           float[] out = poison(count);
-          k.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, out);
+          gradient(k, c, out);
           return out;
         });
     // Products are exact; n sums in any order differ by at most n rounding errors of the sum of
@@ -126,8 +133,7 @@ class QuantizerKernelsTest {
           .isCloseTo(expected[i], within(sums + 0x1p-23 * Math.abs(expected[i]) + 1e-44));
     }
     float[] vector = poison(count);
-    assertThat(VECTOR.quantizerGradient(c.w, c.scales, all(c.g), rows, c.cols, c.spec, vector))
-        .isEqualTo(squares);
+    assertThat(gradient(VECTOR, c, vector)).isEqualTo(squares);
     for (int i = 0; i < count; i++) {
       assertThat((double) vector[i])
           .isCloseTo(expected[i], within(1e-7 * (1024 / 4 + 4) * size[i] + 1e-44));
@@ -135,12 +141,12 @@ class QuantizerKernelsTest {
     assertThat(found).isCloseTo(squares, within(2.3e-16 * c.w.length * squares));
     float[] theta = new float[expected.length];
     float[] dW = new float[c.w.length];
-    SCALAR.lsqGradient(c.w, theta, c.g, rows, c.cols, c.spec, 1, dW, new float[expected.length]);
+    LsqGradient.apply(SCALAR, c.latent(), theta, c.g, 1, dW, new float[expected.length]);
     NativeTwins.give(
         dW,
         k -> {
           float[] out = c.g.clone();
-          k.lsqGradient(c.w, theta, out, rows, c.cols, c.spec, 1, out, poison(expected.length));
+          LsqGradient.apply(k, c.latent(), theta, out, 1, out, poison(expected.length));
           return out;
         });
   }
@@ -195,7 +201,14 @@ class QuantizerKernelsTest {
     short[] half = new short[w.length];
     WeightCopy copy =
         where == Out.HALF ? new WeightCopy(MemorySegment.ofArray(half), true) : WeightCopy.of(out);
-    k.quantizedStep(STEP, w, all(g), m1, v, c.scales, c.after, c.rows, c.cols, c.spec, copy);
+    k.training()
+        .quantizedStep(
+            STEP,
+            new LatentWeight(w, c.rows, c.cols, c.spec),
+            all(g),
+            new Moments(m1, v),
+            new ScaleStep(c.scales, c.after),
+            copy);
     return new float[][] {w, m1, v, where == Out.HALF ? Bf16.toFloats(half) : out};
   }
 
@@ -209,22 +222,23 @@ class QuantizerKernelsTest {
     NativeTwins.give(expected, k -> plain(k, p, g));
     assertThat(expected[3]).isEqualTo(expected[0]);
     assertThat(expected[4]).isEqualTo(halves(expected[0]));
-    double squares = SCALAR.squares(all(g));
-    double found = NativeTwins.same(k -> k.squares(all(g)));
+    double squares = SCALAR.training().squares(all(g));
+    double found = NativeTwins.same(k -> k.training().squares(all(g)));
     assertThat(found).isCloseTo(squares, within(2.3e-16 * n * squares));
   }
 
   private static float[][] plain(Kernels k, float[] p, float[] g) {
     float[][] out = {p.clone(), g.clone(), new float[p.length], poison(p.length), null};
     short[] half = new short[p.length];
-    k.adamW(out[0], g, out[1], out[2], 1e-2, .9, .999, 1e-8, .1, 1, .5f);
+    Moments moments = new Moments(out[1], out[2]);
+    AdamW.step(k, new AdamW.Settings(1e-2, .9, .999, 1e-8, .1, 1, .5f), out[0], g, moments);
     AdamW.Settings two = new AdamW.Settings(1e-2, .9, .999, 1e-8, .1, 2, .5f);
-    k.plainStep(two, out[0], all(g), out[1], out[2], null);
+    k.training().adamW(two, out[0], all(g), moments, null);
     float[][] again = {out[0].clone(), out[1].clone(), out[2].clone()};
     AdamW.Settings three = new AdamW.Settings(1e-2, .9, .999, 1e-8, .1, 3, .5f);
-    k.plainStep(three, out[0], all(g), out[1], out[2], WeightCopy.of(out[3]));
+    k.training().adamW(three, out[0], all(g), moments, WeightCopy.of(out[3]));
     WeightCopy copy = new WeightCopy(MemorySegment.ofArray(half), true);
-    k.plainStep(three, again[0], all(g), again[1], again[2], copy);
+    k.training().adamW(three, again[0], all(g), new Moments(again[1], again[2]), copy);
     assertThat(again[0]).isEqualTo(out[0]);
     out[4] = Bf16.toFloats(half);
     return out;
@@ -251,11 +265,11 @@ class QuantizerKernelsTest {
           expected,
           k -> {
             float[] out = poison(n);
-            k.scales(theta, out);
+            k.quantizer().scales(theta, out);
             return out;
           });
       float[] out = poison(n);
-      SCALAR.scales(theta, out);
+      SCALAR.quantizer().scales(theta, out);
       assertThat(out).isEqualTo(expected);
     }
     for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY}) {
@@ -275,14 +289,10 @@ class QuantizerKernelsTest {
         c.w[17] = w;
         for (NativeKernels k : NativeTwins.all()) {
           float[] dTheta = new float[c.scales.length];
-          assertThat(k.quantizerGradient(c.w, c.scales, all(c.g), 3, c.cols, c.spec, dTheta))
-              .isNotFinite();
-          assertThat(k.squares(all(c.g))).isNotFinite();
+          assertThat(gradient(k, c, dTheta)).isNotFinite();
+          assertThat(k.training().squares(all(c.g))).isNotFinite();
         }
-        assertThat(
-                SCALAR.quantizerGradient(
-                    c.w, c.scales, all(c.g), 3, c.cols, c.spec, new float[c.scales.length]))
-            .isNotFinite();
+        assertThat(gradient(SCALAR, c, new float[c.scales.length])).isNotFinite();
       }
     }
   }
@@ -292,35 +302,30 @@ class QuantizerKernelsTest {
     Case c = Case.of(4, 3, 2, 3, false, 1);
     float[] w = c.w.clone();
     float[] v = new float[w.length];
+    LatentWeight latent = new LatentWeight(w, 3, c.cols, c.spec);
+    Moments moments = new Moments(v, v);
     assertThatThrownBy(
             () ->
                 QuantizedStep.step(
                     STEP,
-                    w,
+                    latent,
                     all(c.g),
-                    v,
-                    v,
-                    c.scales,
-                    new float[6],
-                    3,
-                    c.cols,
-                    c.spec,
+                    moments,
+                    new ScaleStep(c.scales, new float[6]),
                     WeightCopy.of(v)))
         .hasMessage("QuantizedStep: scales[0] is 0.0, allowed are finite positive numbers");
     assertThatThrownBy(
-            () ->
-                QuantizedStep.gradient(
-                    w, c.scales, all(new float[5]), 3, c.cols, c.spec, new float[6]))
+            () -> QuantizedStep.gradient(latent, c.scales, all(new float[5]), new float[6]))
         .hasMessage("QuantizedStep: g holds 5 elements, allowed is exactly 96");
     WeightCopy narrow = new WeightCopy(all(v), true);
     assertThatThrownBy(
             () ->
                 QuantizedStep.step(
-                    STEP, w, all(c.g), v, v, c.scales, c.after, 3, c.cols, c.spec, narrow))
+                    STEP, latent, all(c.g), moments, new ScaleStep(c.scales, c.after), narrow))
         .hasMessage("QuantizedStep: the copy holds 384 bytes, allowed is exactly 192");
-    assertThatThrownBy(() -> AdamW.step(STEP, w, all(c.g), v, v, narrow))
+    assertThatThrownBy(() -> AdamW.step(STEP, w, all(c.g), moments, narrow))
         .hasMessage("AdamW.step: the copy holds 384 bytes, allowed is exactly 192");
-    assertThatThrownBy(() -> AdamW.step(STEP, w, all(c.g).asSlice(2), v, v, null))
+    assertThatThrownBy(() -> AdamW.step(STEP, w, all(c.g).asSlice(2), moments, null))
         .hasMessage("AdamW.step: g holds 95 elements, allowed is exactly 96");
     assertThatThrownBy(() -> new AdamW.Settings(1e-2, .9, 1, 1e-8, .1, 3, 1f))
         .hasMessageContaining("betas are 0.9 and 1.0");

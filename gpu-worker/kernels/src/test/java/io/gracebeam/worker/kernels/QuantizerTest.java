@@ -57,14 +57,15 @@ class QuantizerTest {
   void gradientHasTheKnownValuesInBothKernels() {
     float[] up = {1, -1, .5f, 2, 1, -.5f, .25f, 1};
     float[] theta = {(float) Math.log(.15)};
+    LatentWeight w = new LatentWeight(W, 1, 8, INT4);
     for (Kernels k : new Kernels[] {new ScalarKernels(), new VectorKernels(1)}) {
       float[] dW = new float[8];
       float[] dTheta = new float[1];
-      k.lsqGradient(W, theta, up, 1, 8, INT4, 1, dW, dTheta);
+      LsqGradient.apply(k, w, theta, up, 1, dW, dTheta);
       assertThat(dW).containsExactly(1, -1, .5f, 2, 0, -.5f, .25f, 1);
       assertThat((double) dTheta[0]).isCloseTo(-1.3325, within(2e-6));
       assertThat(dTheta[0] / .15).isCloseTo(-8.8833333, within(2e-5));
-      k.lsqGradient(W, theta, up, 1, 8, INT4, LsqGradient.factor(INT4), dW, dTheta);
+      LsqGradient.apply(k, w, theta, up, LsqGradient.factor(INT4), dW, dTheta);
       assertThat((double) dTheta[0]).isCloseTo(-.178062802, within(1e-6));
     }
     byte[] codes = new byte[8];
@@ -83,7 +84,7 @@ class QuantizerTest {
     float[] theta = {(float) Math.log(.3)};
     double s0 = LogScaleQuantizer.scales(theta)[0];
     float[] dTheta = new float[1];
-    LsqGradient.apply(w, theta, up, 1, 64, spec, new float[64], dTheta);
+    LsqGradient.apply(new LatentWeight(w, 1, 64, spec), theta, up, 1, new float[64], dTheta);
     double h = 1e-6;
     double numeric =
         (frozen(w, up, s0, s0 * Math.exp(h), spec) - frozen(w, up, s0, s0 * Math.exp(-h), spec))
@@ -124,10 +125,11 @@ class QuantizerTest {
       .49999997f
     };
     QuantSpec spec = QuantSpec.of(4, 16, false, 1, 16);
+    LatentWeight latent = new LatentWeight(java.util.Arrays.copyOf(w, 16), 1, 16, spec);
     float[] expected = {0, 2, 2, 0, -2, -2, 7, -8, 6, -8, 7, -8, 0, 0, 3, 0};
     for (Kernels k : new Kernels[] {new ScalarKernels(), new VectorKernels(1)}) {
       float[] out = new float[16];
-      k.fakeQuantize(w, new float[1], 1, 16, spec, out);
+      LogScaleQuantizer.fakeQuantize(k, latent, new float[1], out);
       for (int i = 0; i < 16; i++) {
         assertThat(Float.floatToIntBits(out[i]))
             .as("%s %d", k.name(), i)
@@ -136,7 +138,7 @@ class QuantizerTest {
       float[] dW = new float[16];
       float[] ones = new float[16];
       java.util.Arrays.fill(ones, 1f);
-      k.lsqGradient(w, new float[1], ones, 1, 16, spec, 1, dW, new float[1]);
+      LsqGradient.apply(k, latent, new float[1], ones, 1, dW, new float[1]);
       // 7.5 rounds to 8 and is clipped, -8.5 rounds to -8 and is not.
       assertThat(dW).containsExactly(1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1);
     }
@@ -161,7 +163,7 @@ class QuantizerTest {
       float[] dTheta = new float[2];
       float[] ones = new float[16];
       java.util.Arrays.fill(ones, 1f);
-      LsqGradient.apply(w, theta, ones, 1, 16, spec, new float[16], dTheta);
+      LsqGradient.apply(new LatentWeight(w, 1, 16, spec), theta, ones, 1, new float[16], dTheta);
       assertThat(dTheta[0]).isZero();
       PackedWeight packed = PackedWeight.quantize(w, theta, 1, 16, spec);
       assertThat(packed.unpack()).startsWith(0, 0, 0, 0, 0, 0, 0, 0);
@@ -190,18 +192,20 @@ class QuantizerTest {
   void notANumberIsNamedBeforeAnythingIsWritten() {
     float[] w = W.clone();
     w[3] = Float.NaN;
+    LatentWeight bad = new LatentWeight(w, 1, 8, INT4);
+    LatentWeight good = new LatentWeight(W, 1, 8, INT4);
+    AdamW.Settings s = new AdamW.Settings(.1, .9, .99, 1e-8, 0, 1, 1f);
     float[] out = {9, 9, 9, 9, 9, 9, 9, 9};
     for (Kernels k : new Kernels[] {new ScalarKernels(), new VectorKernels(1)}) {
-      assertThatThrownBy(() -> k.fakeQuantize(w, new float[1], 1, 8, INT4, out))
+      assertThatThrownBy(() -> LogScaleQuantizer.fakeQuantize(k, bad, new float[1], out))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("w[3] is NaN")
           .hasMessageContaining("finite")
           .message()
           .doesNotContain("\n");
-      assertThatThrownBy(() -> k.fakeQuantize(W, new float[2], 1, 8, INT4, out))
+      assertThatThrownBy(() -> LogScaleQuantizer.fakeQuantize(k, good, new float[2], out))
           .hasMessageContaining("theta holds 2");
-      assertThatThrownBy(
-              () -> k.adamW(out, w, new float[8], new float[8], .1, .9, .99, 1e-8, 0, 1, 1f))
+      assertThatThrownBy(() -> AdamW.step(k, s, out, w, Moments.zeros(8)))
           .hasMessageContaining("g[3] is NaN");
     }
     assertThat(out).containsOnly(9f);
@@ -215,9 +219,10 @@ class QuantizerTest {
       float[] p = {1f, -2f, 3f};
       float[] m = new float[3];
       float[] v = new float[3];
+      Moments moments = new Moments(m, v);
       float[] g = {.5f, -4f, 0f};
       // First step: m^ / sqrt(v^) is the sign of g, so p moves by lr after the decay.
-      k.adamW(p, g, m, v, .1, .9, .999, 1e-12, .01, 1, 2f);
+      AdamW.step(k, new AdamW.Settings(.1, .9, .999, 1e-12, .01, 1, 2f), p, g, moments);
       assertThat((double) p[0]).isCloseTo(1 * .999 - .1, within(1e-6));
       assertThat((double) p[1]).isCloseTo(-2 * .999 + .1, within(1e-6));
       assertThat((double) p[2]).isCloseTo(3 * .999, within(1e-6));
@@ -225,7 +230,7 @@ class QuantizerTest {
       assertThat((double) v[1]).isCloseTo(.064, within(1e-7));
       // Second step with zero gradient, by hand: m = .09, v = .000999, corrections .19 and .001999.
       float before = p[0];
-      k.adamW(p, new float[3], m, v, .1, .9, .999, 1e-12, 0, 2, 1f);
+      AdamW.step(k, new AdamW.Settings(.1, .9, .999, 1e-12, 0, 2, 1f), p, new float[3], moments);
       double expected = before - .1 * (.09 / .19) / Math.sqrt(.000999 / .001999);
       assertThat((double) p[0]).isCloseTo(expected, within(2e-6));
     }

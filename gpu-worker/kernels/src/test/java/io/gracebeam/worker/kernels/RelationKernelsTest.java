@@ -22,7 +22,7 @@ import org.junit.jupiter.api.Test;
 
 /** Similarities, relational loss and dense products in C against those in Java. */
 class RelationKernelsTest {
-  private static final Kernels SCALAR = new ScalarKernels();
+  private static final ProductKernels SCALAR = new ScalarProducts();
 
   @Property(tries = 60)
   void relationsAreTheOracles(
@@ -37,7 +37,7 @@ class RelationKernelsTest {
     }
     Arrays.fill(v, 0, width, 0f);
     float[] gram = Rcka.gram(SCALAR, v, n, width);
-    float[] found = NativeTwins.same(k -> k.gram(v, n, width));
+    float[] found = NativeTwins.same(k -> k.losses().gram(v, n, width));
     // Products of unit rows: width roundings of sums below 1; centering adds at most four of them.
     double e = 4 * (width + 3) * LossKernelsTest.ULP;
     for (int i = 0; i < gram.length; i++) {
@@ -49,7 +49,7 @@ class RelationKernelsTest {
     Object[] b =
         NativeTwins.same(
             k -> {
-              Rcka.Result r = k.rcka(teacher, v, n, width, Rcka.MEMORY);
+              Rcka.Result r = k.losses().rcka(teacher, v, n, width, Rcka.MEMORY);
               return new Object[] {r.cka(), r.loss(), r.skipped(), r.dV()};
             });
     double squares = 0;
@@ -98,12 +98,12 @@ class RelationKernelsTest {
     // As it is after it was rounded for storage, and not symmetric, which no one promises.
     float[] teacher = LossKernelsTest.logits(random, n * n, 1);
     for (NativeKernels k : NativeTwins.all()) {
-      float[] gram = k.gram(v, n, width, Rcka.MEMORY);
-      Rcka.Result whole = k.rcka(teacher, v, n, width, Rcka.MEMORY);
+      float[] gram = k.losses().gram(v, n, width, Rcka.MEMORY);
+      Rcka.Result whole = k.losses().rcka(teacher, v, n, width, Rcka.MEMORY);
       long bytes = (long) (share * 4 * Float.BYTES * (n + width) * n);
       for (long bound : new long[] {0, bytes}) {
-        assertThat(k.gram(v, n, width, bound)).as(k.describe()).isEqualTo(gram);
-        Rcka.Result part = k.rcka(teacher, v, n, width, bound);
+        assertThat(k.losses().gram(v, n, width, bound)).as(k.describe()).isEqualTo(gram);
+        Rcka.Result part = k.losses().rcka(teacher, v, n, width, bound);
         assertThat(part.cka()).isEqualTo(whole.cka());
         assertThat(part.dV()).as(k.describe()).isEqualTo(whole.dV());
       }
@@ -122,15 +122,15 @@ class RelationKernelsTest {
     NativeKernels kernels = NativeTwins.all().getFirst();
     for (int n : new int[] {4, 576, 1024, 4096, 16384}) {
       for (long mb : new long[] {16, 64, 256, 1024}) {
-        assertThat(kernels.relationBytes(n, 4096, mb << 20))
+        assertThat(kernels.losses().scratchBytes(n, 4096, mb << 20))
             .as("%d tokens", n)
             .isLessThanOrEqualTo(mb << 20);
       }
       // 16 rows of packed tokens or features, a few rows, and a few numbers for each token.
-      assertThat(kernels.relationBytes(n, 4096, 0))
+      assertThat(kernels.losses().scratchBytes(n, 4096, 0))
           .isLessThanOrEqualTo(Float.BYTES * (24L * Math.max(n, 4096) + 13L * n) + 1024);
     }
-    assertThat(kernels.relationBytes(576, 4096, 1 << 30)).isLessThan(40 << 20);
+    assertThat(kernels.losses().scratchBytes(576, 4096, 1 << 30)).isLessThan(40 << 20);
   }
 
   @Test
@@ -157,8 +157,8 @@ class RelationKernelsTest {
     float[] dv = new float[n * d];
     double[] cka = new double[1];
     NativeKernels kernels = NativeTwins.all().getFirst();
-    long least = kernels.relationBytes(n, d, 0);
-    long most = kernels.relationBytes(n, d, Long.MAX_VALUE);
+    long least = kernels.losses().scratchBytes(n, d, 0);
+    long most = kernels.losses().scratchBytes(n, d, Long.MAX_VALUE);
     for (long bytes = least - 64; bytes <= most; bytes += 64) {
       try (Arena arena = Arena.ofConfined()) {
         MemorySegment space = arena.allocate(bytes + 4096, 64);
@@ -195,7 +195,7 @@ class RelationKernelsTest {
         NativeTwins.same(
             k -> {
               float[] y = QuantizerKernelsTest.poison(7 * 19);
-              k.dense(x, 7, w, 19, 65, y);
+              k.products().dense(x, 7, w, 19, 65, y);
               return y;
             });
     for (int i = 0; i < found.length; i++) {

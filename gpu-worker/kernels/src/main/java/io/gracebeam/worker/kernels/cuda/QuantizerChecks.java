@@ -6,24 +6,26 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import io.gracebeam.worker.kernels.Bf16;
+import io.gracebeam.worker.kernels.KernelProvider;
+import io.gracebeam.worker.kernels.Kernels;
+import io.gracebeam.worker.kernels.LatentWeight;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.Packing;
 import io.gracebeam.worker.kernels.QuantSpec;
-import io.gracebeam.worker.kernels.ScalarKernels;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Random;
 
-/** Scale search, quantization and the training step against {@link ScalarKernels}. */
+/** Scale search, quantization and the training step against the oracle. */
 final class QuantizerChecks {
+  private static final Kernels ORACLE = KernelProvider.oracle();
   private static final double EPS = 1e-8;
   private static final double BETA1 = 0.9;
   private static final double BETA2 = 0.95;
 
   private final CudaLibrary library;
   private final Device device;
-  private final ScalarKernels oracle = new ScalarKernels();
 
   QuantizerChecks(CudaLibrary library, Device device) {
     this.library = library;
@@ -85,7 +87,7 @@ final class QuantizerChecks {
           "scales differ");
 
       float[] expected = new float[w.length];
-      oracle.fakeQuantize(w, theta, rows, cols, spec, expected);
+      fakeQuantize(new LatentWeight(w, rows, cols, spec), theta, expected);
       MemorySegment wide = memory.output(4L * w.length);
       library.checked("gkc_fake_quantize", q, dw, dTheta, wide, 0, STREAM);
       Close.that(
@@ -98,13 +100,24 @@ final class QuantizerChecks {
     }
   }
 
+  private static void fakeQuantize(LatentWeight w, float[] theta, float[] out) {
+    ORACLE.quantizer().fakeQuantize(w, scales(theta), out);
+  }
+
+  private static float[] scales(float[] theta) {
+    float[] out = new float[theta.length];
+    ORACLE.quantizer().scales(theta, out);
+    return out;
+  }
+
   /** The oracle's scales; another ratio only where its error is as small but for rounding. */
   private static void searched(
       float[] w, float[] found, float[] expected, int rows, int cols, QuantSpec spec) {
     float[] a = new float[w.length];
     float[] b = new float[w.length];
-    new ScalarKernels().fakeQuantize(w, found, rows, cols, spec, a);
-    new ScalarKernels().fakeQuantize(w, expected, rows, cols, spec, b);
+    LatentWeight weight = new LatentWeight(w, rows, cols, spec);
+    fakeQuantize(weight, found, a);
+    fakeQuantize(weight, expected, b);
     int g = spec.groupSize();
     for (int i = 0; i < found.length; i++) {
       if (Math.abs(found[i] - expected[i]) <= Math.ulp(expected[i])) {
@@ -169,7 +182,9 @@ final class QuantizerChecks {
     int groups = s.theta.length;
     float[] dW = new float[n];
     float[] dTheta = new float[groups];
-    oracle.lsqGradient(s.w, s.theta, gradient, rows, cols, s.spec, factor, dW, dTheta);
+    LatentWeight before = new LatentWeight(s.w, rows, cols, s.spec);
+    MemorySegment up = MemorySegment.ofArray(gradient);
+    ORACLE.training().gradient(before, scales(s.theta), up, factor, dW, dTheta);
     try (Arena arena = Arena.ofConfined();
         GuardedMemory memory = new GuardedMemory(device)) {
       MemorySegment q = quantizer(arena, s.spec.bits(), rows, cols, s.spec.groupSize());
@@ -224,7 +239,7 @@ final class QuantizerChecks {
           number,
           slack);
       float[] expected = new float[n];
-      oracle.fakeQuantize(after.w, after.theta, rows, cols, s.spec, expected);
+      fakeQuantize(new LatentWeight(after.w, rows, cols, s.spec), after.theta, expected);
       if (narrow) {
         Close.that(
             Arrays.equals(memory.readShorts(out, n), Bf16.fromFloats(expected)),

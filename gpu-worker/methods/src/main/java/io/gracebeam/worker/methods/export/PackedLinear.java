@@ -27,7 +27,7 @@ final class PackedLinear implements LlavaModel.Linear {
 
   /** Of a weight for itself, which is not needed afterwards. */
   static PackedLinear of(PackedWeight w) {
-    return whole(KernelProvider.best().open(w), w.rows(), w.cols());
+    return whole(KernelProvider.best().products().open(w), w.rows(), w.cols());
   }
 
   /** Those of a decoder and its head by canonical name, on the decoder's own weights. */

@@ -5,9 +5,7 @@ import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.DecoderWeights;
 import io.gracebeam.worker.kernels.FloatWeight;
-import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.kernels.Matrix;
-import io.gracebeam.worker.kernels.NativeKernels;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
@@ -63,10 +61,10 @@ public final class PackedModel {
     Function<String, PackedWeight> weights =
         name -> packed.contains(name) ? packedWeight(scheme, checkpoint::tensor, name) : null;
     Set<String> absent = new LinkedHashSet<>(packed);
-    NativeKernels kernels = kernels(config, packed);
+    boolean decoded = decoded(config, packed);
     if (!config.tied()) {
       absent.add(EMBEDDING);
-      if (kernels != null && absent.add(HEAD)) {
+      if (decoded && absent.add(HEAD)) {
         checkHead(config, checkpoint.shape(HEAD));
       }
     }
@@ -77,8 +75,8 @@ public final class PackedModel {
       if (absent.remove(EMBEDDING)) {
         model.setTable(checkpoint.rows(EMBEDDING));
       }
-      if (kernels != null) {
-        PackedDecoder decoder = kernels.decoder(weights(config, values, weights));
+      if (decoded) {
+        PackedDecoder decoder = PackedDecoder.of(weights(config, values, weights));
         model.setPacked(decoder, scheme.kvBits());
         Map<String, PackedLinear> shared = PackedLinear.of(decoder);
         shared.keySet().retainAll(absent);
@@ -95,13 +93,12 @@ public final class PackedModel {
     return model;
   }
 
-  /** The kernels in C where they can hold the whole decoder, null where not. */
-  private static NativeKernels kernels(LlavaConfig config, Set<String> packed) {
-    boolean whole =
-        config.parameterShapes().keySet().stream()
+  /** Whether the kernels in C hold the whole decoder. */
+  private static boolean decoded(LlavaConfig config, Set<String> packed) {
+    return PackedDecoder.present()
+        && config.parameterShapes().keySet().stream()
             .filter(name -> Part.of(name).equals(Optional.of(Part.DECODER)))
             .allMatch(packed::contains);
-    return whole && KernelProvider.best() instanceof NativeKernels kernels ? kernels : null;
   }
 
   private static void checkHead(LlavaConfig config, long[] shape) {

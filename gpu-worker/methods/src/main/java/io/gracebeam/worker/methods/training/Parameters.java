@@ -9,10 +9,13 @@ import io.gracebeam.proto.v1.Training;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.AdamW;
 import io.gracebeam.worker.kernels.KernelProvider;
+import io.gracebeam.worker.kernels.LatentWeight;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.LsqGradient;
+import io.gracebeam.worker.kernels.Moments;
 import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.kernels.QuantizedStep;
+import io.gracebeam.worker.kernels.ScaleStep;
 import io.gracebeam.worker.kernels.WeightCopy;
 import io.gracebeam.worker.methods.quantize.QuantSpecs;
 import java.lang.foreign.MemorySegment;
@@ -41,16 +44,14 @@ final class Parameters {
     final int cols;
     final boolean matrix;
     final float[] w;
-    final float[] m;
-    final float[] v;
+    final Moments moments;
     MemorySegment g; // of held, or buffer; null if the gradient may have changed
     NDArray held; // the gradient whose memory g is, so that it stays
     float[] buffer; // of g; kept from step to step: a new one each time would cost as much as it
     boolean written; // the engine's array holds the values of w and theta
-    QuantSpec spec;
+    LatentWeight latent; // w with its quantizer; null if it is not quantized
     float[] theta;
-    float[] thetaM;
-    float[] thetaV;
+    Moments thetaMoments;
     float[] dTheta;
     float[] scales; // of theta; null if it may have changed
     float[] quantized; // w, where the engine's array is out of reach; null if w may have changed
@@ -63,8 +64,7 @@ final class Parameters {
       this.cols = (int) (array.size() / shape[0]);
       this.matrix = shape.length > 1;
       this.w = master == null ? array.toFloatArray() : master;
-      this.m = new float[w.length];
-      this.v = new float[w.length];
+      this.moments = Moments.zeros(w.length);
     }
 
     /** The engine may change the gradient again. */
@@ -112,10 +112,10 @@ final class Parameters {
   void quantize(List<String> names, int bits, int groupSize, boolean perTensor) {
     for (Slot s : slots) {
       if (names.contains(s.name)) {
-        s.spec = QuantSpecs.of(s.name, s.rows, s.cols, bits, groupSize, perTensor);
-        s.theta = LogScaleQuantizer.searchLogScales(s.w, s.rows, s.cols, s.spec);
-        s.thetaM = new float[s.theta.length];
-        s.thetaV = new float[s.theta.length];
+        QuantSpec spec = QuantSpecs.of(s.name, s.rows, s.cols, bits, groupSize, perTensor);
+        s.latent = new LatentWeight(s.w, s.rows, s.cols, spec);
+        s.theta = LogScaleQuantizer.searchLogScales(s.w, s.rows, s.cols, spec);
+        s.thetaMoments = Moments.zeros(s.theta.length);
         s.dTheta = new float[s.theta.length];
         s.written = false;
       }
@@ -132,7 +132,7 @@ final class Parameters {
       scope.suppressNotUsedWarning();
       for (Slot s : slots) {
         if (!s.written) {
-          write(s.array, s.spec == null ? s.w : quantized(s));
+          write(s.array, s.latent == null ? s.w : quantized(s));
           s.written = true;
         }
         s.release();
@@ -155,7 +155,7 @@ final class Parameters {
     }
     s.scales = LogScaleQuantizer.scales(s.theta);
     float[] out = new float[s.w.length];
-    LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.spec, out);
+    LogScaleQuantizer.fakeQuantize(s.w, s.theta, s.rows, s.cols, s.latent.spec(), out);
     return out;
   }
 
@@ -187,8 +187,8 @@ final class Parameters {
           memory == null
               ? null
               : new WeightCopy(memory, s.array.getDataType() == DataType.BFLOAT16);
-      if (s.spec == null) {
-        AdamW.step(own, s.w, s.g, s.m, s.v, reached);
+      if (s.latent == null) {
+        AdamW.step(own, s.w, s.g, s.moments, reached);
       } else {
         AdamW.Settings ofScales = settings(t, rate * t.getScaleRateFactor(), 0, number, scale);
         quantizedStep(s, own, ofScales, reached);
@@ -202,13 +202,14 @@ final class Parameters {
       Slot s, AdamW.Settings own, AdamW.Settings ofScales, WeightCopy reached) {
     float[] before = scales(s);
     MemorySegment dTheta = MemorySegment.ofArray(s.dTheta);
-    AdamW.step(ofScales, s.theta, dTheta, s.thetaM, s.thetaV, null);
+    AdamW.step(ofScales, s.theta, dTheta, s.thetaMoments, null);
     s.scales = LogScaleQuantizer.scales(s.theta);
     if (reached == null && s.quantized == null) {
       s.quantized = new float[s.w.length];
     }
     WeightCopy out = reached == null ? WeightCopy.of(s.quantized) : reached;
-    QuantizedStep.step(own, s.w, s.g, s.m, s.v, before, s.scales, s.rows, s.cols, s.spec, out);
+    ScaleStep step = new ScaleStep(before, s.scales);
+    QuantizedStep.step(own, s.latent, s.g, s.moments, step, out);
   }
 
   private static AdamW.Settings settings(
@@ -231,9 +232,9 @@ final class Parameters {
       for (Slot s : slots) {
         s.g = gradient(s);
         square +=
-            s.spec == null
+            s.latent == null
                 ? squares(s.g)
-                : QuantizedStep.gradient(s.w, scales(s), s.g, s.rows, s.cols, s.spec, s.dTheta)
+                : QuantizedStep.gradient(s.latent, scales(s), s.g, s.dTheta)
                     + squares(MemorySegment.ofArray(s.dTheta));
       }
     }
@@ -261,8 +262,8 @@ final class Parameters {
   float[] gradient(String name) {
     Slot s = slot(name);
     float[] g = s.g.toArray(ValueLayout.JAVA_FLOAT);
-    if (s.spec != null) {
-      LsqGradient.apply(s.w, s.theta, g, s.rows, s.cols, s.spec, g, new float[s.theta.length]);
+    if (s.latent != null) {
+      LsqGradient.apply(s.latent, s.theta, g, 1, g, new float[s.theta.length]);
     }
     return g;
   }
@@ -297,12 +298,12 @@ final class Parameters {
     SortedMap<String, float[]> out = new TreeMap<>();
     for (Slot s : slots) {
       s.changing();
-      out.put(M + s.name, s.m);
-      out.put(V + s.name, s.v);
-      if (s.spec != null) {
+      out.put(M + s.name, s.moments.first());
+      out.put(V + s.name, s.moments.second());
+      if (s.latent != null) {
         out.put(THETA + s.name, s.theta);
-        out.put(M + THETA + s.name, s.thetaM);
-        out.put(V + THETA + s.name, s.thetaV);
+        out.put(M + THETA + s.name, s.thetaMoments.first());
+        out.put(V + THETA + s.name, s.thetaMoments.second());
       }
     }
     return out;
@@ -335,6 +336,6 @@ final class Parameters {
   }
 
   private static double squares(MemorySegment g) {
-    return KernelProvider.best().squares(g);
+    return KernelProvider.best().training().squares(g);
   }
 }

@@ -132,7 +132,15 @@ final class TowerTrainer {
           TokenLosses.Result losses =
               TokenLosses.apply(
                   new TokenLosses.Batch(
-                      d, targets.length, vocab, targets, share / targets.length, null, null, null),
+                      d,
+                      new TokenLosses.Rows(
+                          targets.length,
+                          vocab,
+                          targets,
+                          share / targets.length,
+                          null,
+                          null,
+                          null)),
                   d);
           loss += share * Arrays.stream(losses.ce()).average().orElse(0);
           collector.backward(logits.mul(EngineArrays.of(manager, d, logits.getShape())).sum());

@@ -3,18 +3,18 @@ package io.gracebeam.worker.kernels;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Native memory that grows, and keeps nothing of what was in it then. */
-final class NativeRoom implements AutoCloseable {
+/** A growable scratch buffer in native memory; growing loses what is in it. */
+final class ScratchBuffer implements AutoCloseable {
   private final NativeLibrary library;
   private Arena arena = Arena.ofShared();
   private MemorySegment memory = MemorySegment.NULL;
 
-  NativeRoom(NativeLibrary library) {
+  ScratchBuffer(NativeLibrary library) {
     this.library = library;
   }
 
-  /** At least so many bytes, the same memory as long as they suffice. */
-  MemorySegment of(long bytes) {
+  /** At least so many bytes, aligned to 64; the same memory as long as it suffices. */
+  MemorySegment atLeast(long bytes) {
     if (memory.byteSize() < bytes) {
       arena.close();
       arena = Arena.ofShared();
@@ -24,13 +24,15 @@ final class NativeRoom implements AutoCloseable {
     return memory;
   }
 
-  /** How many they are. */
+  /** Bytes that it holds now. */
   long bytes() {
     return memory.byteSize();
   }
 
   @Override
   public void close() {
-    arena.close();
+    if (arena.scope().isAlive()) {
+      arena.close();
+    }
   }
 }
