@@ -44,20 +44,37 @@ public final class RunPlan {
    */
   public static final String TEACHER_DATASET = "@teacher-dataset";
 
-  /** Prefix of a benchmark's question file and images. */
+  /** Prefix of a benchmark's images. */
   public static final String BENCHMARK = "@benchmark/";
 
   /**
    * Sizes that the plan depends on.
    *
    * @param examples training examples
-   * @param questions questions by benchmark, in the recipe's order
+   * @param questions what is asked, by benchmark, in the recipe's order
    * @param shown index of the example whose token similarities are drawn; empty for none
    */
-  public record Sizes(int examples, Map<String, List<Question>> questions, OptionalInt shown) {
+  public record Sizes(int examples, Map<String, Asked> questions, OptionalInt shown) {
     /** Keeps the order of the benchmarks. */
     public Sizes {
       questions = Collections.unmodifiableMap(new LinkedHashMap<>(questions));
+    }
+  }
+
+  /**
+   * What is asked of a benchmark.
+   *
+   * @param questions in the file's order
+   * @param maxNewTokens longest answer, in tokens
+   */
+  public record Asked(List<Question> questions, int maxNewTokens) {
+    /** Copies the questions. */
+    public Asked {
+      questions = List.copyOf(questions);
+    }
+
+    private boolean hasImages() {
+      return questions.stream().anyMatch(question -> question.getImagesCount() > 0);
     }
   }
 
@@ -172,7 +189,7 @@ public final class RunPlan {
 
   private void build() {
     prepare();
-    boolean distils = recipe.getVariantsList().stream().anyMatch(v -> !plain(v.getDistillation()));
+    boolean distils = recipe.getVariantsList().stream().anyMatch(Variants::distils);
     if (distils) {
       requireTeacher("a variant distils");
       recipe.getSeedsList().forEach(this::extract);
@@ -180,7 +197,7 @@ public final class RunPlan {
     for (Variant variant : recipe.getVariantsList()) {
       List<Long> seeds = recipe.getSeedsList();
       if (variant.getSource().equals("teacher")) {
-        requireTeacher("variant teacher is asked for");
+        requireTeacher("variant " + variant.getName() + " is the teacher");
         seeds.stream()
             .filter(seed -> seed.equals(seeds.get(0)) || !ofTeacher(seed).isEmpty())
             .forEach(seed -> models.add(new Model(variant, seed, teacher(seed), Optional.empty())));
@@ -279,7 +296,7 @@ public final class RunPlan {
         .build();
   }
 
-  /** Variants that differ only in what is rounded after training share the trained model. */
+  /** Variants that train alike share the trained model, whatever they are called. */
   private String trainOnce(Variant variant, long seed, String label) {
     Map.Entry<Variant, Long> same = Map.entry(Variants.trained(variant), seed);
     String done = trained.get(same);
@@ -293,7 +310,7 @@ public final class RunPlan {
   private String train(Variant variant, long seed, String label) {
     int shards = Math.max(1, recipe.getShards());
     int rounds = Math.max(1, recipe.getRounds());
-    boolean control = !variant.getQuantized() && plain(variant.getDistillation());
+    boolean control = !variant.getQuantized() && !Variants.distils(variant);
     Training training = control ? controlTraining(recipe) : recipe.getDistillation();
     String previous = "";
     for (int round = 0; round < rounds; round++) {
@@ -304,7 +321,7 @@ public final class RunPlan {
         Map<String, String> inputs = new LinkedHashMap<>();
         inputs.put("student", round == 0 ? student(seed) : previous);
         inputs.put("dataset", DATASET);
-        if (!plain(variant.getDistillation())) {
+        if (Variants.distils(variant)) {
           inputs.put("signals", signals(seed));
         }
         if (round > 0) {
@@ -350,19 +367,25 @@ public final class RunPlan {
       sizes
           .questions()
           .forEach(
-              (name, questions) -> {
+              (name, asked) -> {
+                List<Question> questions = asked.questions();
+                Map<String, String> inputs = new LinkedHashMap<>();
+                inputs.put("model", model.model());
+                if (asked.hasImages()) {
+                  inputs.put("images", BENCHMARK + name);
+                }
                 int total = questions.size();
                 for (int first = 0, i = 0; first < total; first += unit, i++) {
                   GenerateRequest work =
                       GenerateRequest.newBuilder()
                           .addAllQuestions(questions.subList(first, Math.min(total, first + unit)))
-                          .setMaxNewTokens(recipe.getEvaluation().getMaxNewTokens())
+                          .setMaxNewTokens(asked.maxNewTokens())
                           .setBatch(recipe.getEvaluation().getBatch())
                           .build();
                   add(
                       "answer/%s/%s/u%03d".formatted(model.label(), name, i),
                       StageKind.ANSWER,
-                      Map.of("model", model.model(), "images", BENCHMARK + name),
+                      inputs,
                       work,
                       0,
                       model.variant().getName());
@@ -385,8 +408,8 @@ public final class RunPlan {
     }
     firstSeed(model -> model.variant().getSource().equals("baseline"))
         .ifPresent(model -> show(model.variant().getName(), 16, false, model.model()));
-    firstSeed(model -> grace(model.variant()) && model.variant().getBits() == 4)
-        .or(() -> firstSeed(model -> grace(model.variant())))
+    firstSeed(model -> Variants.grace(model.variant()) && model.variant().getBits() == 4)
+        .or(() -> firstSeed(model -> Variants.grace(model.variant())))
         .ifPresent(
             model ->
                 show(model.variant().getName(), model.variant().getBits(), false, model.model()));
@@ -394,10 +417,6 @@ public final class RunPlan {
 
   private Optional<Model> firstSeed(Predicate<Model> wanted) {
     return models.stream().filter(m -> m.seed() == recipe.getSeeds(0)).filter(wanted).findFirst();
-  }
-
-  private static boolean grace(Variant variant) {
-    return variant.getName().startsWith("grace-") && variant.getQuantized();
   }
 
   private void show(String name, int bits, boolean teacher, String model) {
@@ -420,10 +439,6 @@ public final class RunPlan {
           "recipe %s: models.teacher is empty, but %s; name a Hugging Face folder",
           recipe.getName(), why);
     }
-  }
-
-  private static boolean plain(String distillation) {
-    return distillation.isEmpty() || distillation.equals("none");
   }
 
   private void add(

@@ -27,6 +27,14 @@ public final class Html {
     return out.toString();
   }
 
+  /** Opens a section of the page, with a heading and, where there is one, a paragraph below it. */
+  static void section(StringBuilder page, String title, String lead) {
+    page.append("<section><h2>").append(escape(title)).append("</h2>");
+    if (!lead.isEmpty()) {
+      page.append("<p class=\"lead\">").append(escape(lead)).append("</p>");
+    }
+  }
+
   /** A share as per cent with one decimal. */
   static String percent(double share) {
     return String.format(Locale.ROOT, "%.1f", 100 * share);

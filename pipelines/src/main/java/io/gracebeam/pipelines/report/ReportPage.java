@@ -48,9 +48,10 @@ public final class ReportPage {
         .append("</style></head><body><main>\n<header><p class=\"kicker\">grace-beam run</p><h1>")
         .append(Html.escape(name))
         .append("</h1>");
-    headline();
+    AccuracySection accuracy = new AccuracySection(report, page);
+    accuracy.headline();
     page.append("</header>\n");
-    accuracy();
+    accuracy.table();
     curves();
     gate();
     gram();
@@ -62,160 +63,13 @@ public final class ReportPage {
     return page.append("</main></body></html>\n").toString();
   }
 
-  private void headline() {
-    JsonNode table = report.path("table");
-    JsonNode base = find(table, "bf16", "all");
-    JsonNode best = null;
-    for (JsonNode row : table) {
-      if (row.path("variant").asText().startsWith("grace-")
-          && row.path("benchmark").asText().equals("all")) {
-        best = row;
-        break;
-      }
-    }
-    if (base == null || best == null) {
-      return;
-    }
-    double low = best.path("differenceLow").asDouble();
-    double high = best.path("differenceHigh").asDouble();
-    String verdict = low > 0 ? "above" : high < 0 ? "below" : "not distinguishable from";
-    page.append("<p class=\"headline\"><b>")
-        .append(Html.escape(best.path("variant").asText()))
-        .append("</b> answers <b>")
-        .append(Html.percent(best.path("accuracy").asDouble()))
-        .append(" %</b> of the questions, its 16-bit baseline ")
-        .append(Html.percent(base.path("accuracy").asDouble()))
-        .append(" %: ")
-        .append(Html.points(best.path("difference").asDouble()))
-        .append(" points (95 % interval ")
-        .append(Html.points(low))
-        .append(" to ")
-        .append(Html.points(high))
-        .append("), ")
-        .append(verdict)
-        .append(" the baseline.</p>");
-  }
-
-  private static JsonNode find(JsonNode table, String variant, String benchmark) {
-    for (JsonNode row : table) {
-      if (row.path("variant").asText().equals(variant)
-          && row.path("benchmark").asText().equals(benchmark)) {
-        return row;
-      }
-    }
-    return null;
-  }
-
-  private void section(String title, String lead) {
-    page.append("<section><h2>").append(Html.escape(title)).append("</h2>");
-    if (!lead.isEmpty()) {
-      page.append("<p class=\"lead\">").append(Html.escape(lead)).append("</p>");
-    }
-  }
-
-  private void accuracy() {
-    JsonNode table = report.path("table");
-    if (table.isEmpty()) {
-      return;
-    }
-    section(
-        "Accuracy",
-        "Per cent of right answers; 95 % bootstrap intervals over questions. Differences are paired with the 16-bit baseline, question by question.");
-    Set<String> benchmarks = new LinkedHashSet<>(List.of("all"));
-    Set<String> variants = new LinkedHashSet<>();
-    for (JsonNode row : table) {
-      benchmarks.add(row.path("benchmark").asText());
-      variants.add(row.path("variant").asText());
-    }
-    List<Charts.Interval> dots = new ArrayList<>();
-    for (String variant : variants) {
-      JsonNode row = find(table, variant, "all");
-      if (row != null) {
-        dots.add(
-            new Charts.Interval(
-                variant,
-                variant.startsWith("grace-") ? "own" : variant.equals("teacher") ? "top" : "other",
-                row.path("low").asDouble(),
-                row.path("accuracy").asDouble(),
-                row.path("high").asDouble()));
-      }
-    }
-    if (!dots.isEmpty()) {
-      page.append(Charts.intervals("Accuracy over all benchmarks", dots));
-    }
-    page.append("<div class=\"scroll\"><table><thead><tr><th>variant</th><th>bits</th>");
-    for (String benchmark : benchmarks) {
-      page.append("<th>").append(Html.escape(benchmark)).append("</th><th>vs. bf16</th>");
-    }
-    page.append("</tr></thead><tbody>");
-    for (String variant : variants) {
-      JsonNode any = null;
-      for (JsonNode row : table) {
-        if (row.path("variant").asText().equals(variant)) {
-          any = row;
-        }
-      }
-      page.append(variant.startsWith("grace-") ? "<tr class=\"own\">" : "<tr>")
-          .append("<th>")
-          .append(Html.escape(variant))
-          .append("</th><td>")
-          .append(any == null ? "" : any.path("bits").asInt())
-          .append("</td>");
-      for (String benchmark : benchmarks) {
-        JsonNode row = find(table, variant, benchmark);
-        if (row == null) {
-          page.append("<td></td><td></td>");
-          continue;
-        }
-        page.append("<td><b>")
-            .append(Html.percent(row.path("accuracy").asDouble()))
-            .append("</b> <small>")
-            .append(Html.percent(row.path("low").asDouble()))
-            .append("–")
-            .append(Html.percent(row.path("high").asDouble()))
-            .append("</small></td>");
-        double low = row.path("differenceLow").asDouble();
-        double high = row.path("differenceHigh").asDouble();
-        page.append("<td class=\"")
-            .append(low > 0 ? "up" : high < 0 ? "down" : "even")
-            .append("\">");
-        if (row.has("difference")) {
-          page.append(Html.points(row.path("difference").asDouble()))
-              .append(" <small>")
-              .append(Html.points(low))
-              .append(" to ")
-              .append(Html.points(high))
-              .append("</small>");
-        }
-        sibling(row);
-        page.append("</td>");
-      }
-      page.append("</tr>");
-    }
-    page.append("</tbody></table></div></section>\n");
-  }
-
-  /** What a layout costs beside the variant that it shares its training with. */
-  private void sibling(JsonNode row) {
-    if (row.has("sibling")) {
-      page.append("<br><small>vs. ")
-          .append(Html.escape(row.path("sibling").asText()))
-          .append(": ")
-          .append(Html.points(row.path("siblingDifference").asDouble()))
-          .append(", ")
-          .append(Html.points(row.path("siblingDifferenceLow").asDouble()))
-          .append(" to ")
-          .append(Html.points(row.path("siblingDifferenceHigh").asDouble()))
-          .append("</small>");
-    }
-  }
-
   private void curves() {
     JsonNode curves = report.path("curves");
     if (curves.isEmpty()) {
       return;
     }
-    section(
+    Html.section(
+        page,
         "Losses and β over time",
         "One line per trained variant and seed. β weighs distillation; the controller moves it.");
     Set<String> series = new LinkedHashSet<>();
@@ -251,9 +105,11 @@ public final class ReportPage {
     if (gate.isEmpty()) {
       return;
     }
-    section(
+    Html.section(
+        page,
         "Teacher entropy against teacher error",
-        "The gate trusts the teacher where its entropy is low. That pays only if entropy tells error: the bars should rise.");
+        "The gate trusts the teacher where its entropy is low. That pays only if entropy tells"
+            + " error: the bars should rise.");
     page.append("<dl class=\"facts\">");
     fact("Pearson r", gate.path("pearsonR"));
     fact("binned R²", gate.path("binnedR2"));
@@ -288,9 +144,11 @@ public final class ReportPage {
     if (gram.path("maps").isEmpty()) {
       return;
     }
-    section(
+    Html.section(
+        page,
         "What relates to what in the picture",
-        "Centered Gram matrices of the visual tokens in the penultimate decoder block: red alike, blue unlike. RCKA draws the student's map to the teacher's.");
+        "Centered Gram matrices of the visual tokens in the penultimate decoder block: red alike,"
+            + " blue unlike. RCKA draws the student's map to the teacher's.");
     page.append("<div class=\"maps\">");
     if (gram.path("photo").asText().startsWith("data:image/")) {
       page.append("<figure><img alt=\"the photo\" src=\"")
@@ -331,7 +189,7 @@ public final class ReportPage {
     if (report.path("sizes").isEmpty()) {
       return;
     }
-    section("Sizes", "");
+    Html.section(page, "Sizes", "");
     page.append(
         "<div class=\"scroll\"><table><thead><tr><th>model</th><th>seed</th><th>bytes</th></tr></thead><tbody>");
     for (JsonNode row : report.path("sizes")) {
@@ -358,9 +216,11 @@ public final class ReportPage {
     if (timings.isEmpty()) {
       return;
     }
-    section(
+    Html.section(
+        page,
         "Timings",
-        "Wall time of the pipeline against the workers' own compute time; cached stages cost neither.");
+        "Wall time of the pipeline against the workers' own compute time; cached stages cost"
+            + " neither.");
     page.append("<dl class=\"facts\"><dt>wall</dt><dd>")
         .append(Html.seconds(timings.path("wallSeconds").asDouble()))
         .append("</dd><dt>workers</dt><dd>")
@@ -370,7 +230,9 @@ public final class ReportPage {
       fact("wall / time that workers computed", timings.path("ratio"));
     }
     page.append(
-        "</dl><div class=\"scroll\"><table><thead><tr><th>stage</th><th>tasks</th><th>cached</th><th>wall, summed</th><th>worker</th></tr></thead><tbody>");
+        "</dl><div"
+            + " class=\"scroll\"><table><thead><tr><th>stage</th><th>tasks</th><th>cached</th><th>wall,"
+            + " summed</th><th>worker</th></tr></thead><tbody>");
     for (JsonNode row : timings.path("stages")) {
       page.append("<tr><th>")
           .append(Html.escape(row.path("stage").asText()))
@@ -388,7 +250,7 @@ public final class ReportPage {
   }
 
   private void ledger() {
-    section("Ledger", "");
+    Html.section(page, "Ledger", "");
     JsonNode ledger = report.path("ledger");
     if (ledger.isEmpty()) {
       page.append("<p>Nothing was refused, skipped or left out.</p></section>\n");
@@ -399,7 +261,7 @@ public final class ReportPage {
   }
 
   private void artifacts() {
-    section("Artifacts", "");
+    Html.section(page, "Artifacts", "");
     page.append("<details><summary>")
         .append(report.path("artifacts").size())
         .append(" artifacts, by SHA-256</summary>");
@@ -411,7 +273,7 @@ public final class ReportPage {
     if (report.path("recipe").asText().isEmpty()) {
       return;
     }
-    section("Recipe", "");
+    Html.section(page, "Recipe", "");
     page.append("<details><summary>as it ran, every default filled in</summary><pre>")
         .append(Html.escape(report.path("recipe").asText()))
         .append("</pre></details></section>\n");

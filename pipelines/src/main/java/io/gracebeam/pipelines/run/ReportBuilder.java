@@ -11,6 +11,7 @@ import io.gracebeam.proto.recipe.Variants;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Recipe;
+import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.transforms.scoring.Bootstrap;
 import io.gracebeam.transforms.scoring.Score;
 import io.gracebeam.transforms.stages.Answers;
@@ -24,6 +25,7 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
@@ -56,7 +58,8 @@ final class ReportBuilder {
     ObjectNode report = JSON.createObjectNode();
     report.put("format", 1);
     report.put("name", recipe.getName());
-    Map<String, Map<String, List<List<Score.Answer>>>> answers = rows(report.putArray("rows"));
+    baseline().ifPresent(name -> report.put("baseline", name));
+    Map<String, Map<String, List<List<Score.Unit>>>> answers = rows(report.putArray("rows"));
     table(report.putArray("table"), answers);
     gate(report);
     curves(report.putArray("curves"));
@@ -82,36 +85,35 @@ final class ReportBuilder {
   }
 
   /**
-   * Fills the rows; gives the scored answers by variant, benchmark and seed, in the table's order.
+   * Fills the rows; gives the scored units by variant, benchmark and seed, in the table's order.
    */
-  private Map<String, Map<String, List<List<Score.Answer>>>> rows(ArrayNode rows) {
-    Map<String, Map<String, List<List<Score.Answer>>>> all = new LinkedHashMap<>();
+  private Map<String, Map<String, List<List<Score.Unit>>>> rows(ArrayNode rows) {
+    Map<String, Map<String, List<List<Score.Unit>>>> all = new LinkedHashMap<>();
     for (RunPlan.Model model : plan.models()) {
       String variant = model.variant().getName();
-      Map<String, List<List<Score.Answer>>> mine =
+      Map<String, List<List<Score.Unit>>> mine =
           all.computeIfAbsent(variant, v -> new LinkedHashMap<>());
-      List<Score.Answer> together = new ArrayList<>();
+      List<Score.Unit> together = new ArrayList<>();
       for (Questionnaire questionnaire : questionnaires) {
-        List<Score.Answer> scored = questionnaire.score(answers(model, questionnaire.name()));
+        Score score = questionnaire.score(answers(model, questionnaire.name()));
+        List<Score.Unit> scored = score.units();
         mine.computeIfAbsent(questionnaire.name(), b -> new ArrayList<>()).add(scored);
-        int correct = 0;
-        for (Score.Answer answer : scored) {
-          correct += answer.correct();
+        for (Score.Unit unit : scored) {
           together.add(
-              new Score.Answer(
-                  questionnaire.name() + "/" + answer.id(),
-                  answer.type(),
-                  answer.image(),
-                  answer.parsed(),
-                  answer.correct()));
+              new Score.Unit(
+                  questionnaire.name() + "/" + unit.id(),
+                  unit.type(),
+                  unit.image(),
+                  unit.credit()));
         }
         ObjectNode row = rows.addObject();
         row.put("variant", variant);
-        row.put("bits", bits(model));
+        row.put("bits", bits(model.variant()));
         row.put("benchmark", questionnaire.name());
         row.put("seed", model.seed());
-        row.put("n", scored.size());
-        row.put("correct", correct);
+        counts(row, scored);
+        ObjectNode metrics = row.putObject("metrics");
+        score.metrics().forEach(metrics::put);
         types(row.putObject("types"), scored);
       }
       mine.computeIfAbsent(ALL, b -> new ArrayList<>()).add(together);
@@ -119,19 +121,23 @@ final class ReportBuilder {
     return all;
   }
 
-  private static void types(ObjectNode node, List<Score.Answer> scored) {
-    Map<String, int[]> types = new TreeMap<>();
-    for (Score.Answer answer : scored) {
-      int[] counts = types.computeIfAbsent(answer.type(), t -> new int[2]);
-      counts[0]++;
-      counts[1] += answer.correct();
+  private static void types(ObjectNode node, List<Score.Unit> scored) {
+    Map<String, List<Score.Unit>> types = new TreeMap<>();
+    for (Score.Unit unit : scored) {
+      types.computeIfAbsent(unit.type(), t -> new ArrayList<>()).add(unit);
     }
-    types.forEach(
-        (type, counts) -> node.putObject(type).put("n", counts[0]).put("correct", counts[1]));
+    types.forEach((type, units) -> counts(node.putObject(type), units));
   }
 
-  private static int bits(RunPlan.Model model) {
-    return model.variant().getQuantized() ? model.variant().getBits() : 16;
+  /** Scored units, those of full credit, and the sum of all credits. */
+  private static void counts(ObjectNode node, List<Score.Unit> units) {
+    node.put("n", units.size());
+    node.put("correct", units.stream().filter(unit -> unit.credit() == 1).count());
+    node.put("credit", units.stream().mapToDouble(Score.Unit::credit).sum());
+  }
+
+  private static int bits(Variant variant) {
+    return variant.getQuantized() ? variant.getBits() : 16;
   }
 
   private Map<String, String> answers(RunPlan.Model model, String benchmark) {
@@ -149,10 +155,12 @@ final class ReportBuilder {
     return answers;
   }
 
-  private void table(ArrayNode table, Map<String, Map<String, List<List<Score.Answer>>>> answers) {
+  private void table(ArrayNode table, Map<String, Map<String, List<List<Score.Unit>>>> answers) {
     int resamples = Math.max(100, recipe.getEvaluation().getBootstrap());
     Bootstrap bootstrap = new Bootstrap(1, resamples, 0.95);
-    Map<String, List<List<Score.Answer>>> baseline = answers.get("bf16");
+    List<Variant> variants = recipe.getVariantsList();
+    Optional<String> base = baseline();
+    Map<String, List<List<Score.Unit>>> baseline = base.map(answers::get).orElse(null);
     answers.forEach(
         (variant, byBenchmark) ->
             byBenchmark.forEach(
@@ -163,24 +171,29 @@ final class ReportBuilder {
                   Bootstrap.Interval accuracy = bootstrap.accuracy(bySeed);
                   ObjectNode row = table.addObject();
                   row.put("variant", variant);
-                  row.put("bits", bitsOf(variant));
+                  Variant switches = variant(variant);
+                  row.put("bits", bits(switches));
+                  row.put("source", switches.getSource());
+                  row.put("grace", Variants.grace(switches));
                   row.put("benchmark", benchmark);
                   row.put("questions", accuracy.questions());
                   row.put("seeds", accuracy.seeds());
                   row.put("accuracy", accuracy.mean());
                   row.put("low", accuracy.low());
                   row.put("high", accuracy.high());
-                  if (baseline != null && !variant.equals("bf16")) {
+                  if (baseline != null && !variant.equals(base.get())) {
                     put(row, "difference", difference(bootstrap, bySeed, baseline.get(benchmark)));
                   }
-                  String sibling = Variants.sibling(variant);
-                  if (!sibling.equals(variant) && answers.containsKey(sibling)) {
-                    row.put("sibling", sibling);
-                    put(
-                        row,
-                        "siblingDifference",
-                        difference(bootstrap, bySeed, answers.get(sibling).get(benchmark)));
-                  }
+                  Variants.sibling(switches, variants)
+                      .map(Variant::getName)
+                      .ifPresent(
+                          sibling -> {
+                            row.put("sibling", sibling);
+                            put(
+                                row,
+                                "siblingDifference",
+                                difference(bootstrap, bySeed, answers.get(sibling).get(benchmark)));
+                          });
                 }));
   }
 
@@ -192,21 +205,27 @@ final class ReportBuilder {
 
   /** The teacher has one model for all seeds: it stands beside each of the baseline's. */
   private static Bootstrap.Interval difference(
-      Bootstrap bootstrap, List<List<Score.Answer>> variant, List<List<Score.Answer>> baseline) {
-    List<List<Score.Answer>> mine = new ArrayList<>(variant);
+      Bootstrap bootstrap, List<List<Score.Unit>> variant, List<List<Score.Unit>> baseline) {
+    List<List<Score.Unit>> mine = new ArrayList<>(variant);
     while (mine.size() < baseline.size()) {
       mine.add(variant.get(0));
     }
     return bootstrap.difference(mine, baseline);
   }
 
-  private int bitsOf(String variant) {
-    for (RunPlan.Model model : plan.models()) {
-      if (model.variant().getName().equals(variant)) {
-        return bits(model);
-      }
-    }
-    return 16;
+  /** The variant that the others are compared with: the first that evaluates the student as is. */
+  private Optional<String> baseline() {
+    return recipe.getVariantsList().stream()
+        .filter(variant -> variant.getSource().equals("baseline"))
+        .map(Variant::getName)
+        .findFirst();
+  }
+
+  private Variant variant(String name) {
+    return recipe.getVariantsList().stream()
+        .filter(variant -> variant.getName().equals(name))
+        .findFirst()
+        .orElseThrow();
   }
 
   /** The signals that are shown: of the first seed, where each has its own teacher. */
@@ -282,7 +301,7 @@ final class ReportBuilder {
       ObjectNode row = sizes.addObject();
       row.put("variant", model.variant().getName());
       row.put("seed", model.seed());
-      row.put("bits", bits(model));
+      row.put("bits", bits(model.variant()));
       row.put("bytes", bytes(folder, ".safetensors"));
     }
   }

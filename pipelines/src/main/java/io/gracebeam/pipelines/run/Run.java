@@ -96,16 +96,15 @@ public final class Run {
     int examples = most > 0 ? Math.min(most, train.size()) : train.size();
     this.photo = ShownPhoto.find(dataset, train, examples);
     OptionalInt shown = photo.stream().mapToInt(ShownPhoto::example).findFirst();
-    Map<String, List<io.gracebeam.proto.v1.Question>> questions = new LinkedHashMap<>();
+    Map<String, RunPlan.Asked> questions = new LinkedHashMap<>();
     for (io.gracebeam.proto.v1.Benchmark spec : recipe.getData().getBenchmarksList()) {
       Questionnaire questionnaire =
           Questionnaire.open(
-              spec,
-              dataset,
-              folder.root().resolve("benchmarks"),
-              recipe.getEvaluation().getMaxQuestions());
+              spec, recipe.getEvaluation(), dataset, folder.root().resolve("benchmarks"));
       questionnaires.add(questionnaire);
-      given.put(RunPlan.BENCHMARK + spec.getName(), questionnaire.images());
+      questionnaire
+          .images()
+          .ifPresent(images -> given.put(RunPlan.BENCHMARK + spec.getName(), images));
       questions.put(spec.getName(), questionnaire.asked());
     }
     this.plan = RunPlan.of(recipe, new RunPlan.Sizes(examples, questions, shown), start);

@@ -6,9 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.transforms.scoring.Benchmark;
-import io.gracebeam.transforms.scoring.Benchmarks;
-import io.gracebeam.transforms.scoring.PromptStyle;
+import io.gracebeam.transforms.scoring.BenchmarkFiles;
+import io.gracebeam.transforms.scoring.BenchmarkFormat;
 import io.gracebeam.transforms.scoring.Question;
+import io.gracebeam.transforms.scoring.Score;
 import java.awt.image.BufferedImage;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -122,22 +123,30 @@ class GridBuilderTest {
     Map<String, Integer> expected = Map.of("open", 60, "pope", 24, "scienceqa", 3, "mmbench", 12);
     for (Map.Entry<String, Integer> entry : expected.entrySet()) {
       Path scratch = folder.resolve("scratch");
-      Benchmark bench = Benchmarks.open(entry.getKey(), out, scratch, PromptStyle.PLAIN);
+      BenchmarkFormat format = BenchmarkFormat.all().get(entry.getKey());
+      Benchmark bench =
+          format.read(BenchmarkFiles.ofDataset(entry.getKey(), out, scratch), format.promptStyle());
       assertThat(bench.questions()).as(entry.getKey()).hasSize(entry.getValue());
       Map<String, String> answers = new HashMap<>();
       for (Question q : bench.questions()) {
         answers.put(q.id(), q.answer());
-        Path image = bench.imageFolder().resolve(q.image().orElseThrow());
+        Path image = bench.imageFolder().orElseThrow().resolve(q.images().get(0));
         assertThat(ImageIO.read(image.toFile()).getHeight()).isEqualTo(64);
       }
-      assertThat(bench.score(answers).accuracy()).as(entry.getKey()).isEqualTo(1.0);
+      assertThat(Score.of(format.scorer(), bench.questions(), answers).accuracy())
+          .as(entry.getKey())
+          .isEqualTo(1.0);
       if (entry.getKey().equals("scienceqa") || entry.getKey().equals("mmbench")) {
         // As the training answers have it, with the reason first.
         answers.replaceAll((id, letter) -> "something. The answer is " + letter + ".");
-        assertThat(bench.score(answers).accuracy()).as(entry.getKey()).isEqualTo(1.0);
+        assertThat(Score.of(format.scorer(), bench.questions(), answers).accuracy())
+            .as(entry.getKey())
+            .isEqualTo(1.0);
       }
       answers.replaceAll((id, text) -> "?");
-      assertThat(bench.score(answers).accuracy()).as(entry.getKey()).isLessThan(1.0);
+      assertThat(Score.of(format.scorer(), bench.questions(), answers).accuracy())
+          .as(entry.getKey())
+          .isLessThan(1.0);
     }
   }
 

@@ -23,7 +23,10 @@ class RunPlanTest {
   private static final RunPlan.Sizes SIZES =
       new RunPlan.Sizes(
           3,
-          Map.of("pope", List.of(Question.newBuilder().setId("1").build())),
+          Map.of(
+              "pope",
+              new RunPlan.Asked(
+                  List.of(Question.newBuilder().setId("1").addImages("1.png").build()), 8)),
           OptionalInt.empty());
 
   private static Recipe recipe(String teacher, String... variants) {
@@ -36,7 +39,7 @@ class RunPlanTest {
             .setRounds(2)
             .addSeeds(7);
     for (String variant : variants) {
-      recipe.addVariants(Variants.get(variant));
+      recipe.addVariants(Variants.preset(variant));
     }
     return recipe.build();
   }
@@ -70,8 +73,12 @@ class RunPlanTest {
     Recipe recipe =
         RecipeReader.resolve(
             RecipeReader.parse(
-                "name: t\ndata: {train: d, shard_examples: 2}\nmodels: {teacher: t, student: s}\nseeds: [7]\n"
-                    + "variants: [grace-int4-kv8, grace-int4, grace-int4-all8, {name: grace-int4-head8, gate: false}, rtn-int4-all8]\n",
+                "name: t\n"
+                    + "data: {train: d, shard_examples: 2}\n"
+                    + "models: {teacher: t, student: s}\n"
+                    + "seeds: [7]\n"
+                    + "variants: [grace-int4-kv8, grace-int4, grace-int4-all8, {name:"
+                    + " grace-int4-head8, gate: false}, rtn-int4-all8]\n",
                 "r"));
     RunPlan plan = RunPlan.of(recipe, SIZES, Optional.empty());
     assertThat(plan.describe())

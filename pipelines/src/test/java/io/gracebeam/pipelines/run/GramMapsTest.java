@@ -37,8 +37,8 @@ class GramMapsTest {
     Recipe recipe =
         Recipe.newBuilder()
             .setModels(Models.newBuilder().setTeacher("t").setStudent("s"))
-            .addVariants(Variants.get("bf16"))
-            .addVariants(Variants.get("grace-int4"))
+            .addVariants(Variants.preset("bf16"))
+            .addVariants(Variants.preset("grace-int4"))
             .addSeeds(0)
             .build();
     RunPlan.Sizes sizes = new RunPlan.Sizes(5, Map.of(), OptionalInt.of(EXAMPLE));

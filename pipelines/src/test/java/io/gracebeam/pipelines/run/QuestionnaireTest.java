@@ -1,9 +1,13 @@
 package io.gracebeam.pipelines.run;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.tuple;
 
+import io.gracebeam.proto.error.Category;
+import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Benchmark;
+import io.gracebeam.proto.v1.Evaluation;
 import io.gracebeam.proto.v1.Question;
 import io.gracebeam.transforms.scoring.Score;
 import java.nio.charset.StandardCharsets;
@@ -43,11 +47,15 @@ class QuestionnaireTest {
   }
 
   private List<String> asked(int limit) {
-    return open(limit).asked().stream().map(Question::getId).toList();
+    return open(limit).asked().questions().stream().map(Question::getId).toList();
   }
 
   private Questionnaire open(int limit) {
-    return Questionnaire.open(MMBENCH, folder, folder.resolve("scratch"), limit);
+    return Questionnaire.open(MMBENCH, most(limit), folder, folder.resolve("scratch"));
+  }
+
+  private static Evaluation most(int questions) {
+    return Evaluation.newBuilder().setMaxQuestions(questions).build();
   }
 
   @Test
@@ -67,10 +75,12 @@ class QuestionnaireTest {
   @Test
   void onlyAskedGroupsAreScored() {
     Map<String, String> answers = Map.of("1", "A", "1000001", "B", "2", "B", "1000002", "B");
-    assertThat(open(4).score(answers))
-        .extracting(Score.Answer::id, Score.Answer::correct)
-        .containsExactly(tuple("1", 1), tuple("2", 0));
-    assertThat(open(0).score(answers)).extracting(Score.Answer::id).containsExactly("1", "2", "3");
+    assertThat(open(4).score(answers).units())
+        .extracting(Score.Unit::id, Score.Unit::credit)
+        .containsExactly(tuple("1", 1.0), tuple("2", 0.0));
+    assertThat(open(0).score(answers).units())
+        .extracting(Score.Unit::id)
+        .containsExactly("1", "2", "3");
   }
 
   @Test
@@ -84,8 +94,31 @@ class QuestionnaireTest {
     }
     Files.writeString(folder.resolve("open.json"), lines);
     Benchmark open = Benchmark.newBuilder().setName("open").setFormat("open").build();
-    Questionnaire questionnaire = Questionnaire.open(open, folder, folder.resolve("scratch"), 2);
-    assertThat(questionnaire.asked()).extracting(Question::getId).containsExactly("1", "2");
-    assertThat(questionnaire.score(Map.of("1", "cat"))).hasSize(2);
+    Questionnaire questionnaire =
+        Questionnaire.open(open, most(2), folder, folder.resolve("scratch"));
+    assertThat(questionnaire.asked().questions())
+        .extracting(Question::getId)
+        .containsExactly("1", "2");
+    assertThat(questionnaire.score(Map.of("1", "cat")).units()).hasSize(2);
+  }
+
+  @Test
+  void answersAreAsLongAsTheEntryTheRecipeOrTheFormatSays() {
+    Evaluation recipe = Evaluation.newBuilder().setMaxNewTokens(9).build();
+    Benchmark own = MMBENCH.toBuilder().setMaxNewTokens(5).build();
+    Path scratch = folder.resolve("scratch");
+    assertThat(Questionnaire.open(own, recipe, folder, scratch).maxNewTokens()).isEqualTo(5);
+    assertThat(Questionnaire.open(MMBENCH, recipe, folder, scratch).maxNewTokens()).isEqualTo(9);
+    assertThat(open(0).maxNewTokens()).isEqualTo(32);
+  }
+
+  @Test
+  void unknownFormatIsRefusedWithWhatThereIs() {
+    Benchmark chess = MMBENCH.toBuilder().setFormat("chess").build();
+    assertThatThrownBy(() -> Questionnaire.open(chess, most(0), folder, folder))
+        .isInstanceOfSatisfying(
+            GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.USER))
+        .hasMessageContaining(
+            "mm.format: 'chess' is not allowed; allowed: mmbench, open, pope, scienceqa");
   }
 }

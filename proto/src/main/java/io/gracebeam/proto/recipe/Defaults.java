@@ -65,7 +65,7 @@ final class Defaults {
           .setTeacherCache(TeacherCache.newBuilder().setForm("full").setTopK(64).setGram("bf16"))
           .setEvaluation(
               Evaluation.newBuilder()
-                  .setMaxNewTokens(32)
+                  .setMaxNewTokens(0)
                   .setBatch(32)
                   .setMaxQuestions(0)
                   .setBootstrap(2000))

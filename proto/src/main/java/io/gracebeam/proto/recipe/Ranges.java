@@ -30,7 +30,8 @@ final class Ranges {
     integer(rules, "Recipe.shards", 1, 4096);
     integer(rules, "Recipe.rounds", 1, 4096);
     integer(rules, "Data.shard_examples", 1, 1 << 20);
-    oneOf(rules, "Benchmark.format", "open", "pope", "scienceqa", "mmbench");
+    pattern(rules, "Benchmark.format", "[a-z0-9][a-z0-9.-]{0,39}");
+    integer(rules, "Benchmark.max_new_tokens", 0, 1 << 16);
     pattern(rules, "Benchmark.name", "[A-Za-z0-9][A-Za-z0-9._-]{0,39}");
     integer(rules, "Training.steps", 1, 100_000_000);
     integer(rules, "Training.batch_examples", 1, 1 << 20);
@@ -70,15 +71,12 @@ final class Ranges {
     oneOf(rules, "Variant.source", "teacher", "baseline", "rtn", "train");
     oneOf(rules, "Variant.distillation", "none", "kd", "dkd");
     real(rules, "Variant.fixed_beta", "0 or above", v -> v >= 0);
-    rules.put(
-        PACKAGE + "Variant.name",
-        new Rule(
-            "one of " + String.join(", ", Variants.names()),
-            v -> Variants.names().contains((String) v)));
+    pattern(rules, "Variant.name", "[a-z0-9][a-z0-9-]{0,39}");
+    oneOf(rules, "Variant.preset", Variants.presets().toArray(String[]::new));
     oneOf(rules, "TeacherCache.form", "full", "top-k");
     integer(rules, "TeacherCache.top_k", 1, 1 << 20);
     oneOf(rules, "TeacherCache.gram", "bf16", "f32", "none");
-    integer(rules, "Evaluation.max_new_tokens", 1, 1 << 16);
+    integer(rules, "Evaluation.max_new_tokens", 0, 1 << 16);
     integer(rules, "Evaluation.batch", 1, 1 << 16);
     integer(rules, "Evaluation.bootstrap", 1, 10_000_000);
     real(rules, "OuterOptimizer.learning_rate", "above 0, at most 10", v -> v > 0 && v <= 10);

@@ -33,7 +33,9 @@ final class RecipeChecks {
     unique("variants", recipe.getVariantsList().stream().map(Variant::getName).toList());
     for (int i = 0; i < recipe.getVariantsCount(); i++) {
       Variant variant = recipe.getVariants(i);
-      variant("variants[" + i + "] " + variant.getName() + ".", variant, recipe);
+      String path = "variants[" + i + "]";
+      require(!variant.getName().isEmpty(), path + ".name", "''", "text like [a-z0-9-]{1,40}");
+      variant(path + " " + variant.getName() + ".", variant, recipe);
     }
   }
 
@@ -68,17 +70,8 @@ final class RecipeChecks {
       Benchmark benchmark = benchmarks.get(i);
       String path = "data.benchmarks[" + i + "].";
       require(!benchmark.getName().isEmpty(), path + "name", "''", "a name");
-      require(
-          !benchmark.getFormat().isEmpty(),
-          path + "format",
-          "''",
-          "one of pope, scienceqa, mmbench");
+      require(!benchmark.getFormat().isEmpty(), path + "format", "''", "a benchmark format");
       require(!benchmark.getPath().isEmpty(), path + "path", "''", "the question file");
-      require(
-          !benchmark.getImages().isEmpty() || benchmark.getFormat().equals("mmbench"),
-          path + "images",
-          "''",
-          "the folder of the images (only mmbench carries its own)");
     }
     unique("data.benchmarks", benchmarks.stream().map(Benchmark::getName).toList());
   }
@@ -118,27 +111,30 @@ final class RecipeChecks {
 
   private static void variant(String path, Variant variant, Recipe recipe) {
     String source = variant.getSource();
+    require(
+        !source.isEmpty(),
+        path + "source",
+        "''",
+        "teacher, baseline, rtn or train, or as name or preset one of "
+            + String.join(", ", Variants.presets()));
     boolean quantized = variant.getQuantized();
     String bits = "'" + variant.getBits() + "'";
     if (quantized) {
-      int named = Variants.bitsOf(variant.getName(), variant.getBits());
       require(variant.getBits() != 16, path + "bits", bits, "one of 2, 3, 4, 8 where quantized");
-      require(variant.getBits() == named, path + "bits", bits, named + ", as the name says");
-      require(
-          !variant.getName().startsWith("bf16"),
-          path + "quantized",
-          "'true'",
-          "false for this name");
     } else {
       require(variant.getBits() == 16, path + "bits", bits, "16 where not quantized");
-      require(
-          Variants.bitsOf(variant.getName(), 0) == 0,
-          path + "quantized",
-          "'false'",
-          "true for this name");
       require(!variant.getPerTensor(), path + "per_tensor", "'true'", "false where not quantized");
+      require(
+          variant.getGroupSize() == 0,
+          path + "group_size",
+          "'" + variant.getGroupSize() + "'",
+          "0 where not quantized");
+      for (FieldDescriptor field : Variants.LAYOUT) {
+        Object value = variant.getField(field);
+        require(
+            value.equals(16), path + field.getName(), "'" + value + "'", "16 where not quantized");
+      }
     }
-    layout(path, variant);
     boolean asIs = source.equals("teacher") || source.equals("baseline");
     require(
         !(asIs && quantized), path + "source", "'" + source + "'", "rtn or train where quantized");
@@ -154,7 +150,10 @@ final class RecipeChecks {
         "'" + variant.getDistillation() + "'",
         "none where source is " + source);
     require(
-        distils || !variant.getGate(), path + "gate", "'true'", "false where distillation is none");
+        !variant.getGate() || variant.getDistillation().equals("dkd"),
+        path + "gate",
+        "'true'",
+        "false where distillation is " + variant.getDistillation() + "; the gate belongs to dkd");
     require(
         distils || !variant.getRcka(), path + "rcka", "'true'", "false where distillation is none");
     require(
@@ -162,6 +161,12 @@ final class RecipeChecks {
         path + "adaptive_beta",
         "'true'",
         "false where distillation is none");
+    require(
+        variant.getFixedBeta() == Variants.FIXED_BETA || (distils && !variant.getAdaptiveBeta()),
+        path + "fixed_beta",
+        "'" + variant.getFixedBeta() + "'",
+        Variants.FIXED_BETA
+            + (distils ? " where adaptive_beta is true" : " where distillation is none"));
     require(
         !variant.getRcka() || !recipe.getTeacherCache().getGram().equals("none"),
         "teacher_cache.gram",
@@ -172,25 +177,19 @@ final class RecipeChecks {
         "models.teacher",
         "''",
         "a Hugging Face model folder where a variant needs it, as " + variant.getName() + " does");
+    named(path, variant);
   }
 
-  /** Bits beside the decoder's weights. */
-  private static void layout(String path, Variant variant) {
-    Variant named = Variants.get(variant.getName());
-    for (FieldDescriptor field : Variants.LAYOUT) {
-      Object bits = variant.getField(field);
-      String value = "'" + bits + "'";
-      require(
-          variant.getQuantized() || bits.equals(16),
-          path + field.getName(),
-          value,
-          "16 where not quantized");
-      require(
-          !named.hasField(field) || named.getField(field).equals(bits),
-          path + field.getName(),
-          value,
-          named.getField(field) + ", as the name says");
-    }
+  /** A preset's own name promises its source and its bits; another name may have any. */
+  private static void named(String path, Variant variant) {
+    Variants.promise(variant.getName())
+        .forEach(
+            (field, promised) ->
+                require(
+                    variant.getField(field).equals(promised),
+                    path + field.getName(),
+                    "'" + variant.getField(field) + "'",
+                    promised + ", as the name says (or another name)"));
   }
 
   private static void unique(String path, List<?> values) {

@@ -10,7 +10,7 @@ import java.nio.file.Path;
 
 /**
  * Recipes as YAML: strictly in, fully resolved, deterministically out. Keys are the field names of
- * {@code recipe.proto}; a variant may be just its name.
+ * {@code recipe.proto}; a variant may be just the name of a preset.
  */
 public final class RecipeReader {
   private RecipeReader() {}
@@ -58,7 +58,7 @@ public final class RecipeReader {
     if (recipe.getVariantsCount() == 0) {
       for (String name : Defaults.VARIANTS) {
         if (!resolved.getModels().getTeacher().isEmpty()
-            || !Variants.needsTeacher(Variants.get(name))) {
+            || !Variants.needsTeacher(Variants.preset(name))) {
           resolved.addVariants(Variant.newBuilder().setName(name));
         }
       }

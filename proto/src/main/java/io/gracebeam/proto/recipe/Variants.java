@@ -7,14 +7,14 @@ import io.gracebeam.proto.v1.Variant;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.Consumer;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * The rows of the accuracy table by their fixed names, each a set of switches over one trainer
- * (arXiv 2601.22709; the partial methods are its ablations and baselines).
+ * The rows of the accuracy table, each a set of switches over one trainer (arXiv 2601.22709). A
+ * recipe names presets (the method, its ablations and baselines) or sets switches of its own;
+ * everything after the recipe reads switches, never a name.
  */
 public final class Variants {
   /** Weight of the distillation loss where it is not adapted. */
@@ -24,44 +24,82 @@ public final class Variants {
    * Bits of what a deployed model has beside its decoder's weights; training does not read them.
    */
   static final List<FieldDescriptor> LAYOUT =
-      Stream.of("head_bits", "vision_bits", "projector_bits", "kv_bits")
-          .map(name -> Variant.getDescriptor().findFieldByName(name))
-          .toList();
+      fields("head_bits", "vision_bits", "projector_bits", "kv_bits");
 
-  private static final Pattern BITS = Pattern.compile("-int(\\d)(?:-[a-z]+\\d)?$");
+  private static final List<FieldDescriptor> PROMISED = fields("source", "quantized", "bits");
+  private static final List<FieldDescriptor> EXPORTED =
+      fields("quantized", "bits", "group_size", "per_tensor");
   private static final Integer FULL_BITS = 16;
-  private static final Map<String, Variant> CATALOG = catalog();
+
+  /** Switches of a variant of which the recipe says nothing; it has no source yet. */
+  private static final Variant PLAIN =
+      Variant.newBuilder()
+          .setQuantized(false)
+          .setBits(0)
+          .setGroupSize(0)
+          .setPerTensor(false)
+          .setDistillation("none")
+          .setGate(false)
+          .setRcka(false)
+          .setAdaptiveBeta(false)
+          .setFixedBeta(FIXED_BETA)
+          .build();
+
+  private static final Map<String, Variant> PRESETS = catalog();
 
   private Variants() {}
 
-  /** All names, in the order of the table. */
-  public static List<String> names() {
-    return List.copyOf(CATALOG.keySet());
+  private static List<FieldDescriptor> fields(String... names) {
+    return Stream.of(names).map(Variant.getDescriptor()::findFieldByName).toList();
+  }
+
+  /** Names of the presets, in the order of the table. */
+  public static List<String> presets() {
+    return List.copyOf(PRESETS.keySet());
   }
 
   /**
-   * The switches behind {@code name}; group size is 0 (the recipe's) and bits are the name's.
+   * The switches of a preset, under its name; group size is 0 (the recipe's).
    *
-   * @throws GraceException (user) where there is no such variant
+   * @throws GraceException (user) where there is no such preset
    */
-  public static Variant get(String name) {
-    Variant variant = CATALOG.get(name);
+  public static Variant preset(String name) {
+    Variant variant = PRESETS.get(name);
     if (variant == null) {
       throw GraceException.user(
-          "variants: '%s' is no variant; allowed: %s", name, String.join(", ", names()));
+          "variants: '%s' is no preset; allowed: %s", name, String.join(", ", presets()));
     }
     return variant;
   }
 
+  /** What the name of a preset promises: its source and all its bits; empty for other names. */
+  static Map<FieldDescriptor, Object> promise(String name) {
+    Map<FieldDescriptor, Object> promise = new LinkedHashMap<>();
+    Variant preset = PRESETS.get(name);
+    if (preset != null) {
+      Stream.concat(PROMISED.stream(), LAYOUT.stream())
+          .filter(preset::hasField)
+          .forEach(field -> promise.put(field, preset.getField(field)));
+      if (!preset.getQuantized()) {
+        promise.put(Variant.getDescriptor().findFieldByName("bits"), FULL_BITS);
+      }
+    }
+    return promise;
+  }
+
   /**
-   * The catalog's switches, overridden by those that {@code partial} sets, with the recipe's
-   * quantization where neither says anything; 16 bits and group size 0 where the variant is not
-   * quantized.
+   * The switches that {@code partial} sets, else those of its preset (or of the preset of its
+   * name), else the recipe's quantization, else none; 16 bits and group size 0 where the variant is
+   * not quantized. The result names no preset.
    *
-   * @throws GraceException (user) where the name is unknown
+   * @throws GraceException (user) where the preset is unknown
    */
   public static Variant resolve(Variant partial, Quantization quantization) {
-    Variant.Builder variant = get(partial.getName()).toBuilder().mergeFrom(partial);
+    Variant base =
+        partial.hasPreset()
+            ? preset(partial.getPreset())
+            : PRESETS.getOrDefault(partial.getName(), PLAIN);
+    Variant.Builder variant = base.toBuilder().mergeFrom(partial).clearPreset();
     for (FieldDescriptor field : LAYOUT) {
       if (!variant.hasField(field)) {
         FieldDescriptor all = Quantization.getDescriptor().findFieldByName(field.getName());
@@ -76,7 +114,7 @@ public final class Variants {
       return variant.build();
     }
     if (variant.getBits() == 0) {
-      variant.setBits(bitsOf(partial.getName(), quantization.getBits()));
+      variant.setBits(quantization.getBits());
     }
     if (variant.getGroupSize() == 0) {
       variant.setGroupSize(quantization.getGroupSize());
@@ -88,36 +126,44 @@ public final class Variants {
   }
 
   /**
-   * The part of a resolved variant that an export reads: bits that are left at 16 are not
-   * mentioned, so that what such a variant is stored under does not depend on these options.
+   * The switches of a resolved variant that an export reads. Parts that are left at 16 bits are not
+   * mentioned.
    */
   public static Variant exported(Variant variant) {
-    Variant.Builder out = variant.toBuilder();
+    Variant.Builder out = Variant.newBuilder();
+    EXPORTED.forEach(field -> out.setField(field, variant.getField(field)));
     for (FieldDescriptor field : LAYOUT) {
-      if (out.getField(field).equals(FULL_BITS)) {
-        out.clearField(field);
+      if (variant.hasField(field) && !variant.getField(field).equals(FULL_BITS)) {
+        out.setField(field, variant.getField(field));
       }
     }
     return out.build();
   }
 
   /**
-   * The part of a resolved variant that training reads: variants which differ only in what is
-   * rounded after training give the same, so they share the trained model.
+   * The switches of a resolved variant that training reads. Variants with equal ones share the
+   * trained model: they differ in their names, or in what is rounded after training.
    */
   public static Variant trained(Variant variant) {
-    Variant.Builder out = variant.toBuilder().setName(sibling(variant.getName()));
+    Variant.Builder out = variant.toBuilder().clearName().clearPreset();
     LAYOUT.forEach(out::clearField);
     return out.build();
   }
 
   /**
-   * The variant that one such as {@code grace-int4-kv8} differs from only in what is rounded after
-   * training; for all others the name itself.
+   * The variant that {@code variant} differs from only in what is rounded after training: of those
+   * among {@code all} that train alike, the first that leaves most bits beside the decoder. Empty
+   * where none leaves more bits than the variant itself.
    */
-  public static String sibling(String name) {
-    Matcher matcher = BITS.matcher(name);
-    return matcher.find() ? name.substring(0, matcher.end(1)) : name;
+  public static Optional<Variant> sibling(Variant variant, List<Variant> all) {
+    return all.stream()
+        .filter(other -> trained(other).equals(trained(variant)))
+        .filter(other -> layoutBits(other) > layoutBits(variant))
+        .reduce((a, b) -> layoutBits(b) > layoutBits(a) ? b : a);
+  }
+
+  private static int layoutBits(Variant variant) {
+    return LAYOUT.stream().mapToInt(field -> (int) variant.getField(field)).sum();
   }
 
   /** Whether the variant needs the teacher: to be evaluated, or for its signals. */
@@ -130,64 +176,60 @@ public final class Variants {
     return !variant.getDistillation().isEmpty() && !variant.getDistillation().equals("none");
   }
 
-  /** The bits in a name such as {@code grace-int3}, or {@code otherwise} where it has none. */
-  static int bitsOf(String name, int otherwise) {
-    Matcher matcher = BITS.matcher(name);
-    return matcher.find() ? Integer.parseInt(matcher.group(1)) : otherwise;
+  /** Whether the variant is the whole method, with none of its parts left out. */
+  public static boolean grace(Variant variant) {
+    return variant.getQuantized()
+        && variant.getDistillation().equals("dkd")
+        && variant.getGate()
+        && variant.getRcka()
+        && variant.getAdaptiveBeta()
+        && !variant.getPerTensor();
   }
 
   private static Map<String, Variant> catalog() {
     Map<String, Variant> all = new LinkedHashMap<>();
-    add(all, "teacher", "teacher", v -> {});
-    add(all, "bf16", "baseline", v -> {});
-    add(all, "bf16-more-steps", "train", v -> {});
-    add(all, "bf16-distilled", "train", Variants::grace);
-    for (String bits : List.of("int4", "int3", "int2")) {
-      add(all, "rtn-" + bits, "rtn", v -> {});
+    add(all, "teacher", "teacher", 0, v -> {});
+    add(all, "bf16", "baseline", 0, v -> {});
+    add(all, "bf16-more-steps", "train", 0, v -> {});
+    add(all, "bf16-distilled", "train", 0, Variants::method);
+    for (int bits : new int[] {4, 3, 2}) {
+      add(all, "rtn-int" + bits, "rtn", bits, v -> {});
     }
-    for (String bits : List.of("int4", "int2")) {
-      add(all, "qat-" + bits, "train", v -> {});
+    for (int bits : new int[] {4, 2}) {
+      add(all, "qat-int" + bits, "train", bits, v -> {});
     }
-    for (String bits : List.of("int4", "int2")) {
-      add(all, "kd-" + bits, "train", v -> v.setDistillation("kd"));
+    for (int bits : new int[] {4, 2}) {
+      add(all, "kd-int" + bits, "train", bits, v -> v.setDistillation("kd"));
     }
-    add(all, "dkd-int4", "train", v -> grace(v).setGate(false));
-    add(all, "no-rcka-int4", "train", v -> grace(v).setRcka(false));
-    add(all, "fixed-beta-int4", "train", v -> grace(v).setAdaptiveBeta(false));
-    add(all, "per-tensor-int4", "train", v -> grace(v).setPerTensor(true));
-    for (String bits : List.of("int8", "int4", "int3", "int2")) {
-      add(all, "grace-" + bits, "train", Variants::grace);
+    add(all, "dkd-int4", "train", 4, v -> method(v).setGate(false));
+    add(all, "no-rcka-int4", "train", 4, v -> method(v).setRcka(false));
+    add(all, "fixed-beta-int4", "train", 4, v -> method(v).setAdaptiveBeta(false));
+    add(all, "per-tensor-int4", "train", 4, v -> method(v).setPerTensor(true));
+    for (int bits : new int[] {8, 4, 3, 2}) {
+      add(all, "grace-int" + bits, "train", bits, Variants::method);
     }
-    add(all, "rtn-int4-all8", "rtn", v -> all8(v));
-    add(all, "grace-int4-head8", "train", v -> grace(v).setHeadBits(8));
-    add(all, "grace-int4-head4", "train", v -> grace(v).setHeadBits(4));
-    add(all, "grace-int4-vision8", "train", v -> grace(v).setVisionBits(8));
-    add(all, "grace-int4-kv8", "train", v -> grace(v).setKvBits(8));
-    add(all, "grace-int4-all8", "train", v -> all8(grace(v)));
+    add(all, "rtn-int4-all8", "rtn", 4, v -> all8(v));
+    add(all, "grace-int4-head8", "train", 4, v -> method(v).setHeadBits(8));
+    add(all, "grace-int4-head4", "train", 4, v -> method(v).setHeadBits(4));
+    add(all, "grace-int4-vision8", "train", 4, v -> method(v).setVisionBits(8));
+    add(all, "grace-int4-kv8", "train", 4, v -> method(v).setKvBits(8));
+    add(all, "grace-int4-all8", "train", 4, v -> all8(method(v)));
     return all;
   }
 
   private static void add(
-      Map<String, Variant> all, String name, String source, Consumer<Variant.Builder> switches) {
-    int bits = bitsOf(name, 0);
+      Map<String, Variant> all,
+      String name,
+      String source,
+      int bits,
+      Consumer<Variant.Builder> switches) {
     Variant.Builder variant =
-        Variant.newBuilder()
-            .setName(name)
-            .setSource(source)
-            .setQuantized(bits > 0)
-            .setBits(bits)
-            .setGroupSize(0)
-            .setPerTensor(false)
-            .setDistillation("none")
-            .setGate(false)
-            .setRcka(false)
-            .setAdaptiveBeta(false)
-            .setFixedBeta(FIXED_BETA);
+        PLAIN.toBuilder().setName(name).setSource(source).setQuantized(bits > 0).setBits(bits);
     switches.accept(variant);
     all.put(name, variant.build());
   }
 
-  private static Variant.Builder grace(Variant.Builder variant) {
+  private static Variant.Builder method(Variant.Builder variant) {
     return variant.setDistillation("dkd").setGate(true).setRcka(true).setAdaptiveBeta(true);
   }
 

@@ -125,8 +125,9 @@ final class YamlMessages {
     if (field.getJavaType() == FieldDescriptor.JavaType.MESSAGE) {
       Message.Builder nested = parent.newBuilderForField(field);
       if (node instanceof ScalarNode && field.getMessageType().equals(Variant.getDescriptor())) {
+        FieldDescriptor preset = field.getMessageType().findFieldByName("preset");
         FieldDescriptor name = field.getMessageType().findFieldByName("name");
-        return nested.setField(name, value(node, path, name, nested)).build();
+        return nested.setField(name, value(node, path, preset, nested)).build();
       }
       message(node, path, path + ".", nested);
       return nested.build();

@@ -9,6 +9,7 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Recipe;
 import io.gracebeam.proto.v1.Variant;
 import java.nio.file.Path;
+import java.util.List;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.constraints.DoubleRange;
@@ -73,7 +74,8 @@ class RecipeReaderTest {
     Recipe recipe =
         resolve(
             "quantization: {head_bits: 8, kv_bits: 8}\n"
-                + "variants: [bf16, {name: grace-int4, head_bits: 16}, grace-int4-head4, grace-int4-all8]\n");
+                + "variants: [bf16, {name: grace-int4, head_bits: 16}, grace-int4-head4,"
+                + " grace-int4-all8]\n");
     assertThat(recipe.getVariantsList())
         .extracting(Variant::getHeadBits, Variant::getVisionBits, Variant::getKvBits)
         .containsExactly(tuple(16, 16, 16), tuple(16, 16, 8), tuple(4, 16, 8), tuple(8, 8, 8));
@@ -85,36 +87,93 @@ class RecipeReaderTest {
   }
 
   @Test
-  void layoutsOfSixteenBitsLeaveNoTraceInAnExportAndNoneInTraining() {
-    Recipe recipe = resolve("variants: [grace-int4, grace-int4-all8, per-tensor-int4, rtn-int4]\n");
-    for (Variant variant : recipe.getVariantsList()) {
-      Variant before =
-          variant.toBuilder()
-              .clearHeadBits()
-              .clearVisionBits()
-              .clearProjectorBits()
-              .clearKvBits()
-              .build();
-      boolean all8 = variant.getName().endsWith("all8");
-      assertThat(Variants.exported(variant)).isEqualTo(all8 ? variant : before);
-      String sibling = all8 ? "grace-int4" : variant.getName();
-      assertThat(Variants.sibling(variant.getName())).isEqualTo(sibling);
-      assertThat(Variants.trained(variant)).isEqualTo(before.toBuilder().setName(sibling).build());
+  void trainingAndExportReadSwitchesAndNoNames() {
+    Recipe recipe =
+        resolve(
+            "variants: [grace-int4-all8, grace-int4, per-tensor-int4, rtn-int4,"
+                + " {name: mine, preset: grace-int4, kv_bits: 8}]\n");
+    List<Variant> all = recipe.getVariantsList();
+    Variant all8 = all.get(0);
+    Variant grace = all.get(1);
+    Variant mine = all.get(4);
+    assertThat(Variants.trained(grace))
+        .isEqualTo(Variants.trained(all8))
+        .isEqualTo(Variants.trained(mine))
+        .isNotEqualTo(Variants.trained(all.get(2)));
+    assertThat(Variants.trained(grace).getName()).isEmpty();
+    assertThat(Variants.exported(grace))
+        .isEqualTo(
+            Variant.newBuilder()
+                .setQuantized(true)
+                .setBits(4)
+                .setGroupSize(32)
+                .setPerTensor(false)
+                .build());
+    assertThat(Variants.exported(mine))
+        .isEqualTo(Variants.exported(grace).toBuilder().setKvBits(8).build());
+    assertThat(Variants.exported(all8).getHeadBits()).isEqualTo(8);
+    assertThat(Variants.sibling(all8, all)).contains(grace);
+    assertThat(Variants.sibling(mine, all)).contains(grace);
+    for (Variant without : List.of(grace, all.get(2), all.get(3))) {
+      assertThat(Variants.sibling(without, all)).isEmpty();
     }
-    assertThat(Variants.trained(recipe.getVariants(0)))
-        .isEqualTo(Variants.trained(recipe.getVariants(1)));
+    assertThat(all).filteredOn(Variants::grace).containsExactly(all8, grace, mine);
   }
 
   @Test
-  void everyVariantOfTheCatalogResolves() {
-    Recipe recipe = resolve("variants: [" + String.join(", ", Variants.names()) + "]\n");
+  void variantsOfTheRecipesOwnAreSwitchesOverAPresetOrOverNone() {
+    Recipe recipe =
+        resolve(
+            "quantization: {bits: 3, group_size: 64}\n"
+                + "variants:\n"
+                + "- {name: half, source: train, quantized: true, distillation: dkd, gate: true,"
+                + " fixed_beta: 0.25}\n"
+                + "- {name: wide, preset: grace-int4, bits: 8, group_size: -1}\n"
+                + "- {name: start, source: baseline}\n");
+    assertThat(recipe.getVariants(0))
+        .isEqualTo(
+            Variant.newBuilder()
+                .setName("half")
+                .setSource("train")
+                .setQuantized(true)
+                .setBits(3)
+                .setGroupSize(64)
+                .setPerTensor(false)
+                .setDistillation("dkd")
+                .setGate(true)
+                .setRcka(false)
+                .setAdaptiveBeta(false)
+                .setFixedBeta(0.25)
+                .setHeadBits(16)
+                .setVisionBits(16)
+                .setProjectorBits(16)
+                .setKvBits(16)
+                .build());
+    assertThat(recipe.getVariants(1))
+        .isEqualTo(
+            resolve("variants: [grace-int4]\n").getVariants(0).toBuilder()
+                .setName("wide")
+                .setBits(8)
+                .setGroupSize(-1)
+                .build());
+    assertThat(recipe.getVariants(2))
+        .isEqualTo(
+            resolve("variants: [bf16]\n").getVariants(0).toBuilder().setName("start").build());
+    assertThat(RecipeReader.resolve(recipe)).isEqualTo(recipe);
+    assertThat(RecipeReader.parse(RecipeReader.toYaml(recipe), "r")).isEqualTo(recipe);
+  }
+
+  @Test
+  void everyPresetResolves() {
+    Recipe recipe = resolve("variants: [" + String.join(", ", Variants.presets()) + "]\n");
     assertThat(recipe.getVariantsList()).hasSize(25).extracting(Variant::getBits).doesNotContain(0);
   }
 
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "grace: {temprature: 2}        | r.yaml:4: grace.temprature: unknown key 'temprature' | temperature, alpha",
+        "grace: {temprature: 2}        | r.yaml:4: grace.temprature: unknown key 'temprature' |"
+            + " temperature, alpha",
         "shards: 1\nshards: 1         | r.yaml:5: shards: key 'shards' is written twice | once",
         "shards: two                   | r.yaml:4: shards: 'two' is not | a whole number",
         "shards: 0                     | r.yaml:4: shards: '0' | 1 to 4096",
@@ -134,6 +193,12 @@ class RecipeReaderTest {
         "grace: {alpha: -1}            | grace.alpha: '-1' | 0 or above",
         "grace: 3                      | grace: '3' | a map with keys temperature",
         "variants: [grace-int5]        | variants[0]: 'grace-int5' | one of teacher, bf16",
+        "variants: [{name: x, preset: grace-int5}] | variants[0].preset: 'grace-int5' | one of"
+            + " teacher, bf16",
+        "variants: [{name: Mine, source: train}] | variants[0].name: 'Mine' | text like [a-z0-9]",
+        "variants: [{name: a/b, source: train}] | variants[0].name: 'a/b' | text like [a-z0-9]",
+        "variants: [{name: x, source: gptq}] | variants[0].source: 'gptq' | one of teacher,"
+            + " baseline",
         "variants: []                  | variants: an empty list | at least one entry",
         "variants: [{name: bf16, x: 1}] | variants[0].x: unknown key 'x' | name, source",
         "seeds: []                     | seeds: an empty list | at least one",
@@ -166,11 +231,42 @@ class RecipeReaderTest {
         "variants: [bf16, bf16] | variants[1]: 'bf16' again | each value once",
         "variants: [{name: grace-int4, bits: 3}] | grace-int4.bits: '3' | 4, as the name says",
         "variants: [{name: bf16, head_bits: 8}] | bf16.head_bits: '8' | 16 where not quantized",
-        "variants: [{name: grace-int4-all8, kv_bits: 16}] | all8.kv_bits: '16' | 8, as the name says",
+        "variants: [{name: grace-int4-all8, kv_bits: 16}] | all8.kv_bits: '16' | 8, as the name"
+            + " says",
         "variants: [{name: grace-int4-head8, bits: 8}] | head8.bits: '8' | 4, as the name says",
-        "variants: [{name: qat-int4, gate: true}] | gate: 'true' | false where distillation is none",
+        "variants: [{name: qat-int4, gate: true}] | gate: 'true' | false where distillation is"
+            + " none",
+        "variants: [{name: kd-int4, gate: true}] | gate: 'true' | false where distillation is kd",
+        "variants: [{name: x, quantized: true}] | x.source: '' | as name or preset one of teacher,"
+            + " bf16",
+        "variants: [{name: ''}] | variants[0].name: '' | text like",
+        "variants: [{source: train}] | variants[0].name: '' | text like",
+        "variants: [{name: x, source: train, rcka: true}] | x.rcka: 'true' | false where"
+            + " distillation is none",
+        "variants: [{name: x, source: train, bits: 4}] | x.bits: '4' | 16 where not quantized",
+        "variants: [{name: x, source: teacher, quantized: true}] | x.source: 'teacher' | rtn or"
+            + " train",
+        "variants: [{name: x, source: teacher, bits: 4}] | x.bits: '4' | 16 where not quantized",
+        "variants: [{name: x, source: rtn}] | x.source: 'rtn' | teacher, baseline or train",
+        "variants: [{name: x, source: train, group_size: 8}] | x.group_size: '8' | 0 where not"
+            + " quantized",
+        "variants: [{name: x, source: train, per_tensor: true}] | x.per_tensor: 'true' | false"
+            + " where not",
+        "variants: [{name: x, preset: grace-int4, fixed_beta: 1}] | x.fixed_beta: '1.0' | 0.5 where"
+            + " adaptive_beta",
+        "variants: [{name: x, preset: qat-int4, fixed_beta: 1}] | x.fixed_beta: '1.0' | 0.5 where"
+            + " distillation",
+        "variants: [{name: x, preset: qat-int4, adaptive_beta: true}] | x.adaptive_beta: 'true' |"
+            + " false where",
+        "variants: [{name: grace-int4, preset: qat-int2}] | grace-int4.bits: '2' | 4, as the name"
+            + " says",
+        "variants: [{name: rtn-int4, preset: qat-int4}] | rtn-int4.source: 'train' | rtn, as the"
+            + " name says",
+        "variants: [{name: bf16, preset: bf16-more-steps}] | bf16.source: 'train' | baseline, as"
+            + " the name",
         "variants: [{name: bf16, source: rtn}] | source: 'rtn' | teacher, baseline or train",
-        "variants: [{name: grace-int4, source: rtn}] | distillation: 'dkd' | none where source is rtn",
+        "variants: [{name: grace-int4, source: rtn}] | distillation: 'dkd' | none where source is"
+            + " rtn",
         "teacher_cache: {gram: none} | teacher_cache.gram: 'none' | bf16 or f32",
         "grace: {controller: {beta_init: 2}} | grace.controller.beta_init: '2.0' | 0.1 and 1.0",
       })

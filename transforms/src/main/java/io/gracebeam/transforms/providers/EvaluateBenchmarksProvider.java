@@ -34,7 +34,9 @@ public final class EvaluateBenchmarksProvider
   @DefaultSchema(AutoValueSchema.class)
   public abstract static class Configuration {
     /** Folder with the question files. */
-    @SchemaFieldDescription("Folder with pope.json, open.json, scienceqa.json or mmbench.tsv.")
+    @SchemaFieldDescription(
+        "Folder with the question files (pope.json, open.json, scienceqa.json, mmbench.tsv, ...)"
+            + " and benchmark-images.")
     public abstract String getDataset();
 
     /** Folder for images. */
@@ -43,7 +45,8 @@ public final class EvaluateBenchmarksProvider
 
     /** Format by name. */
     @SchemaFieldDescription(
-        "Format of each benchmark (pope, open, scienceqa, mmbench) by its name in task ids.")
+        "Format of each benchmark (pope, open, scienceqa, mmbench, or a plug-in's) by its name in"
+            + " task ids.")
     public abstract Map<String, String> getBenchmarks();
 
     /** A configuration. */

@@ -8,10 +8,10 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Percentile bootstrap intervals (Efron and Tibshirani 1993, chapter 13) of mean correctness, and
- * of the difference to a baseline on the same questions. Questions about one image are drawn
- * together (they are not independent), and with several training seeds the seeds are drawn too, so
- * the interval covers both sources of variation. Deterministic: the draws come from a counter-based
+ * Percentile bootstrap intervals (Efron and Tibshirani 1993, chapter 13) of mean credit, and of the
+ * difference to a baseline on the same questions. Questions about one image are drawn together
+ * (they are not independent), and with several training seeds the seeds are drawn too, so the
+ * interval covers both sources of variation. Deterministic: the draws come from a counter-based
  * generator, and the inputs are put in order first.
  */
 public final class Bootstrap {
@@ -60,7 +60,7 @@ public final class Bootstrap {
     }
   }
 
-  /** One unit of observation: a question of a benchmark. */
+  /** One unit of observation: a scored unit of a benchmark. */
   private record Key(String image, String id) implements Comparable<Key> {
     @Override
     public int compareTo(Key other) {
@@ -69,8 +69,8 @@ public final class Bootstrap {
     }
   }
 
-  /** The interval of the accuracy; one list of answers per training seed, same questions in all. */
-  public Interval accuracy(List<List<Score.Answer>> bySeed) {
+  /** The interval of the accuracy; one list of units per training seed, same questions in all. */
+  public Interval accuracy(List<List<Score.Unit>> bySeed) {
     return interval(values(bySeed), null);
   }
 
@@ -80,8 +80,8 @@ public final class Bootstrap {
    *
    * @throws IllegalArgumentException where the questions differ, or the numbers of seeds
    */
-  public Interval difference(List<List<Score.Answer>> variant, List<List<Score.Answer>> baseline) {
-    List<List<Score.Answer>> base = new ArrayList<>(baseline);
+  public Interval difference(List<List<Score.Unit>> variant, List<List<Score.Unit>> baseline) {
+    List<List<Score.Unit>> base = new ArrayList<>(baseline);
     while (base.size() < variant.size() && baseline.size() == 1) {
       base.add(baseline.get(0));
     }
@@ -101,25 +101,25 @@ public final class Bootstrap {
     return interval(a, b);
   }
 
-  private static TreeMap<Key, double[]> values(List<List<Score.Answer>> bySeed) {
+  private static TreeMap<Key, double[]> values(List<List<Score.Unit>> bySeed) {
     TreeMap<Key, double[]> result = new TreeMap<>();
     int seeds = bySeed.size();
     for (int s = 0; s < seeds; s++) {
-      for (Score.Answer answer : bySeed.get(s)) {
-        // Questions without image are independent: each is its own cluster.
-        String image = answer.image().isEmpty() ? "\0" + answer.id() : answer.image();
+      for (Score.Unit unit : bySeed.get(s)) {
+        // Units without image are independent: each is its own cluster.
+        String image = unit.image().isEmpty() ? "\0" + unit.id() : unit.image();
         double[] row =
             result.computeIfAbsent(
-                new Key(image, answer.id()),
+                new Key(image, unit.id()),
                 k -> {
                   double[] fresh = new double[seeds];
                   Arrays.fill(fresh, Double.NaN);
                   return fresh;
                 });
         if (!Double.isNaN(row[s])) {
-          throw new IllegalArgumentException("question " + answer.id() + " is answered twice");
+          throw new IllegalArgumentException("question " + unit.id() + " is answered twice");
         }
-        row[s] = answer.correct();
+        row[s] = unit.credit();
       }
     }
     if (result.isEmpty()) {

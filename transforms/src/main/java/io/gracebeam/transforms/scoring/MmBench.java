@@ -1,5 +1,6 @@
 package io.gracebeam.transforms.scoring;
 
+import com.google.auto.service.AutoService;
 import io.gracebeam.proto.error.GraceException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -8,7 +9,6 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -19,12 +19,13 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * MMBench (Liu et al. 2023): tab-separated rows with the image in base64. A short image cell names
- * the row whose image is used. A question's rotations have index base + k 1,000,000; in circular
- * scoring the question counts only if all its rotations are answered rightly. Letters are found by
- * rules alone, no judge model and no random choice.
+ * Format {@code mmbench}, MMBench (Liu et al. 2023): tab-separated rows with the image in base64. A
+ * short image cell names the row whose image is used. A question's rotations have index base + k
+ * 1,000,000; in circular scoring they are one unit, which counts only if all rotations are answered
+ * rightly. Letters are found by rules alone, no judge model and no random choice.
  */
-public final class MmBench implements Benchmark {
+@AutoService(BenchmarkFormat.class)
+public final class MmBench implements BenchmarkFormat {
   private static final long ROTATION = 1_000_000;
   private static final int SHORT_CELL = 64;
   private static final List<String> REFUSALS =
@@ -36,29 +37,38 @@ public final class MmBench implements Benchmark {
   private static final Pattern BOLD =
       Pattern.compile("(?:correct )?answer is \\*\\*([ABCD])\\*\\*", Pattern.CASE_INSENSITIVE);
 
-  private record Row(Question question, String group, boolean base, int options, String image) {}
+  private record Row(Question question, boolean base, String image) {}
 
-  private final List<Row> rows;
-  private final Map<String, String> images;
-  private final Path imageFolder;
-  private final boolean circular;
-  private final Map<String, String> groups = new HashMap<>();
+  @Override
+  public String name() {
+    return "mmbench";
+  }
 
-  private MmBench(List<Row> rows, Map<String, String> images, Path imageFolder, boolean circular) {
-    this.rows = List.copyOf(rows);
-    this.images = images;
-    this.imageFolder = imageFolder;
-    this.circular = circular;
-    rows.forEach(row -> groups.put(row.question().id(), row.group()));
+  /**
+   * Reads the question file, in a dataset's folder {@code mmbench.tsv}, and writes its images to
+   * the scratch folder.
+   */
+  @Override
+  public Benchmark read(BenchmarkFiles files, PromptStyle style) {
+    return read(files.questions("mmbench.tsv"), files.scratch(), style, true);
+  }
+
+  @Override
+  public Scorer scorer() {
+    return scorer(true);
+  }
+
+  static Scorer scorer(boolean circular) {
+    return new Letters(circular);
   }
 
   /**
    * Reads a file.
    *
-   * @param imageFolder where {@link #writeImages} puts the images, named after their row
-   * @param circular score groups of rotations; otherwise only the unrotated rows are asked
+   * @param imageFolder where the images are written, named after their row
+   * @param circular ask all rotations; otherwise only the unrotated rows
    */
-  public static MmBench read(Path file, Path imageFolder, PromptStyle style, boolean circular) {
+  static Benchmark read(Path file, Path imageFolder, PromptStyle style, boolean circular) {
     List<Map<String, String>> table = Tsv.read(file);
     Map<String, String> raw = new HashMap<>();
     for (Map<String, String> row : table) {
@@ -80,7 +90,8 @@ public final class MmBench implements Benchmark {
         images.put(read.image(), raw.get(read.image()));
       }
     }
-    return new MmBench(rows, images, imageFolder, circular);
+    writeImages(images, imageFolder);
+    return new Benchmark(rows.stream().map(Row::question).toList(), Optional.of(imageFolder));
   }
 
   private static Row row(
@@ -121,60 +132,34 @@ public final class MmBench implements Benchmark {
     Question question =
         new Question(
             id,
-            Optional.of(image + ".img"),
+            group.isEmpty() ? Long.toString(index % ROTATION) : group,
+            List.of(image + ".img"),
             style.letter(row.getOrDefault("hint", ""), row.get("question"), choices),
             choices,
-            answer,
+            List.of(answer),
             category.isEmpty() ? "choice" : category);
-    return new Row(
-        question,
-        group.isEmpty() ? Long.toString(index % ROTATION) : group,
-        group.isEmpty() ? index < ROTATION : group.equals(id),
-        choices.size(),
-        image);
+    return new Row(question, base(question), image);
   }
 
-  /**
-   * Decodes the images into the image folder, one file per image, named as the questions say.
-   *
-   * @return file names in order
-   */
-  public List<String> writeImages() {
-    List<String> names = new ArrayList<>();
+  /** Whether a row is the unrotated one of its group. */
+  private static boolean base(Question question) {
+    return Long.toString(Long.parseLong(question.id())).equals(question.unit())
+        || question.id().equals(question.unit());
+  }
+
+  /** Decodes the images, one file each. */
+  private static void writeImages(Map<String, String> images, Path folder) {
     for (Map.Entry<String, String> image : images.entrySet()) {
-      String name = image.getKey() + ".img";
+      Path file = folder.resolve(image.getKey() + ".img");
       try {
-        Files.createDirectories(imageFolder);
-        Files.write(imageFolder.resolve(name), Base64.getMimeDecoder().decode(image.getValue()));
+        Files.createDirectories(folder);
+        Files.write(file, Base64.getMimeDecoder().decode(image.getValue()));
       } catch (IllegalArgumentException e) {
-        throw GraceException.data("image of row %s is not base64", image.getKey());
+        throw GraceException.data("image of row %s is not base64", image.getKey()).withCause(e);
       } catch (IOException e) {
-        throw GraceException.environment("cannot write %s: %s", imageFolder.resolve(name), e);
+        throw GraceException.environment("cannot write %s: %s", file, e).withCause(e);
       }
-      names.add(name);
     }
-    return names;
-  }
-
-  @Override
-  public String format() {
-    return "mmbench";
-  }
-
-  @Override
-  public List<Question> questions() {
-    return rows.stream().map(Row::question).toList();
-  }
-
-  /** The group of its rotations. */
-  @Override
-  public String unit(Question question) {
-    return groups.getOrDefault(question.id(), question.id());
-  }
-
-  @Override
-  public Path imageFolder() {
-    return imageFolder;
   }
 
   /**
@@ -182,7 +167,7 @@ public final class MmBench implements Benchmark {
    *
    * @param choices texts of A, B, ...
    */
-  public static Optional<String> extract(String answer, List<String> choices) {
+  static Optional<String> extract(String answer, List<String> choices) {
     if (REFUSALS.stream().anyMatch(answer::contains)) {
       return Optional.of("Z");
     }
@@ -228,60 +213,58 @@ public final class MmBench implements Benchmark {
     return found;
   }
 
-  /** What is known of one question and its rotations. */
-  private static final class Group {
-    final List<Row> rows = new ArrayList<>();
-    boolean all = true;
-    int base;
-    String parsed = "";
-  }
+  private record Letters(boolean circular) implements Scorer {
+    @Override
+    public String name() {
+      return circular ? "mmbench-circular-exact" : "mmbench-vanilla-exact";
+    }
 
-  /**
-   * Scores groups (circular) or unrotated rows. Metrics: {@code accuracy} over the units, {@code
-   * vanilla} over unrotated rows, {@code incomplete_groups} as a fraction of groups, which are
-   * wrong since a rotation is not in the file.
-   */
-  @Override
-  public Score score(Map<String, String> answers) {
-    Map<String, Group> groups = new LinkedHashMap<>();
-    int missing = 0;
-    int unparsed = 0;
-    for (Row row : rows) {
-      Question q = row.question();
-      String text = answers.get(q.id());
-      Optional<String> parsed = text == null ? Optional.empty() : extract(text, q.choices());
-      missing += text == null ? 1 : 0;
-      unparsed += text != null && parsed.isEmpty() ? 1 : 0;
-      boolean right = parsed.filter(q.answer()::equals).isPresent();
-      Group group = groups.computeIfAbsent(row.group(), g -> new Group());
-      group.rows.add(row);
-      group.all &= right;
-      if (row.base()) {
-        group.base = right ? 1 : 0;
-        group.parsed = parsed.orElse("");
+    @Override
+    public Graded grade(Question question, String answer) {
+      String parsed = extract(answer, question.choices()).orElse("");
+      return Graded.of(parsed, parsed.equals(question.answer()));
+    }
+
+    /** Circular: all rotations right, and none missing in the file. Otherwise the base row's. */
+    @Override
+    public double credit(List<Question> questions, List<Graded> graded) {
+      if (!circular) {
+        return base(questions, graded);
       }
+      boolean all = graded.stream().allMatch(one -> one.credit() == 1);
+      return all && whole(questions) ? 1 : 0;
     }
-    int vanilla = 0;
-    int incomplete = 0;
-    List<Score.Answer> scored = new ArrayList<>();
-    for (Map.Entry<String, Group> entry : groups.entrySet()) {
-      Group group = entry.getValue();
-      Row first = group.rows.get(0);
-      boolean whole = group.rows.size() >= first.options();
-      incomplete += whole ? 0 : 1;
-      vanilla += group.base;
-      int correct = circular ? (group.all && whole ? 1 : 0) : group.base;
-      scored.add(
-          new Score.Answer(
-              entry.getKey(), first.question().type(), first.image(), group.parsed, correct));
+
+    /**
+     * {@code vanilla}: accuracy over unrotated rows. {@code incomplete_groups}: fraction of groups
+     * that are wrong since a rotation is not in the file.
+     */
+    @Override
+    public Map<String, Double> metrics(List<GradedUnit> units) {
+      double vanilla = 0;
+      int incomplete = 0;
+      for (GradedUnit unit : units) {
+        vanilla += base(unit.questions(), unit.graded());
+        incomplete += whole(unit.questions()) ? 0 : 1;
+      }
+      Map<String, Double> metrics = new HashMap<>();
+      metrics.put("vanilla", Score.ratio(vanilla, units.size()));
+      if (circular) {
+        metrics.put("incomplete_groups", Score.ratio(incomplete, units.size()));
+      }
+      return metrics;
     }
-    Map<String, Double> more = new HashMap<>();
-    more.put("vanilla", Score.ratio(vanilla, groups.size()));
-    if (circular) {
-      more.put("incomplete_groups", Score.ratio(incomplete, groups.size()));
+
+    private static boolean whole(List<Question> questions) {
+      return questions.size() >= questions.get(0).choices().size();
     }
-    int extra = answers.size() - (rows.size() - missing);
-    String scorer = circular ? "mmbench-circular-exact" : "mmbench-vanilla-exact";
-    return Score.of(format(), scorer, scored, more, unparsed, missing, extra);
+
+    private static double base(List<Question> questions, List<Graded> graded) {
+      double credit = 0;
+      for (int i = 0; i < questions.size(); i++) {
+        credit = MmBench.base(questions.get(i)) ? graded.get(i).credit() : credit;
+      }
+      return credit;
+    }
   }
 }

@@ -1,11 +1,11 @@
 package io.gracebeam.transforms.scoring;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.google.auto.service.AutoService;
 import io.gracebeam.proto.error.GraceException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -15,36 +15,49 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * ScienceQA (Lu et al. 2022): a problems file (pid to question, choices, answer index, hint, image)
- * and a split file. The image of a problem is {@code SPLIT/PID/IMAGE} under the image folder, or
- * {@code IMAGE} itself where that exists. Metrics: {@code accuracy} and {@code accuracy_img}, the
- * latter over the problems that have an image.
+ * Format {@code scienceqa}, ScienceQA (Lu et al. 2022): a problems file (pid to question, choices,
+ * answer index, hint, image) and a split file beside it ({@code pid_splits.json} beside {@code
+ * problems.json}, else {@code NAME_split.json} beside {@code NAME.json}). Split {@code test} is
+ * asked, its letters are found as LLaVA's script finds them. The image of a problem is {@code
+ * SPLIT/PID/IMAGE} under the image folder, or {@code IMAGE} itself where that exists. Metrics:
+ * {@code accuracy} and {@code accuracy_img}, the latter over the problems that have an image.
  */
-public final class ScienceQa implements Benchmark {
+@AutoService(BenchmarkFormat.class)
+public final class ScienceQa implements BenchmarkFormat {
   /** How a letter is found in an answer. */
-  public enum Extractor {
+  enum Extractor {
     /** As LLaVA's script: the letter alone, "B. text", or one "The answer is B." */
-    LLAVA,
+    LLAVA("scienceqa-llava"),
     /** As lmms-eval: case-insensitive equality, or a first letter followed by a period. */
-    LMMS_EVAL
+    LMMS_EVAL("scienceqa-lmms-eval");
+
+    private final String rule;
+
+    Extractor(String rule) {
+      this.rule = rule;
+    }
   }
 
   private static final Pattern SENTENCE = Pattern.compile("The answer is ([A-Z]).");
 
-  private final List<Question> questions;
-  private final Path imageFolder;
-  private final Extractor extractor;
-
-  private ScienceQa(List<Question> questions, Path imageFolder, Extractor extractor) {
-    this.questions = List.copyOf(questions);
-    this.imageFolder = imageFolder;
-    this.extractor = extractor;
+  @Override
+  public String name() {
+    return "scienceqa";
   }
 
-  /** Reads split {@code split} with LLaVA's extraction. */
-  public static ScienceQa read(
-      Path problems, Path splits, String split, Path imageFolder, PromptStyle style) {
-    return read(problems, splits, split, imageFolder, style, false, Extractor.LLAVA);
+  /** Reads the problems file, in a dataset's folder {@code scienceqa.json}. */
+  @Override
+  public Benchmark read(BenchmarkFiles files, PromptStyle style) {
+    Path problems = files.questions("scienceqa.json");
+    String name = problems.getFileName().toString();
+    Path splits =
+        problems.resolveSibling(
+            name.equals("problems.json")
+                ? "pid_splits.json"
+                : name.replace(".json", "_split.json"));
+    Path images = files.imageFolder();
+    return new Benchmark(
+        questions(problems, splits, "test", images, style, false), Optional.of(images));
   }
 
   /**
@@ -52,14 +65,13 @@ public final class ScienceQa implements Benchmark {
    *
    * @param imagesOnly leave out the problems without image
    */
-  public static ScienceQa read(
+  static List<Question> questions(
       Path problems,
       Path splits,
       String split,
       Path imageFolder,
       PromptStyle style,
-      boolean imagesOnly,
-      Extractor extractor) {
+      boolean imagesOnly) {
     JsonNode all = JsonFiles.object(problems);
     JsonNode pids = JsonFiles.object(splits).get(split);
     if (pids == null || !pids.isArray()) {
@@ -81,7 +93,7 @@ public final class ScienceQa implements Benchmark {
         questions.add(question(problems, pid, row, image, split, imageFolder, style));
       }
     }
-    return new ScienceQa(questions, imageFolder, extractor);
+    return questions;
   }
 
   private static Question question(
@@ -112,7 +124,7 @@ public final class ScienceQa implements Benchmark {
             && !Files.exists(imageFolder.resolve(nested))
             && Files.exists(imageFolder.resolve(image));
     String type = JsonFiles.optional(row, "subject");
-    return new Question(
+    return Question.single(
         pid,
         image.isEmpty() ? Optional.empty() : Optional.of(flat ? image : nested),
         style.letter(hint.isBlank() ? "" : "Context: " + hint, question, choices),
@@ -125,23 +137,8 @@ public final class ScienceQa implements Benchmark {
     return String.valueOf((char) ('A' + index));
   }
 
-  @Override
-  public String format() {
-    return "scienceqa";
-  }
-
-  @Override
-  public List<Question> questions() {
-    return questions;
-  }
-
-  @Override
-  public Path imageFolder() {
-    return imageFolder;
-  }
-
   /** The letter that an answer names, upper case; empty when none can be told. */
-  public static Optional<String> extract(String answer, Extractor extractor) {
+  static Optional<String> extract(String answer, Extractor extractor) {
     String text = PythonText.strip(answer);
     char first = text.isEmpty() ? ' ' : text.charAt(0);
     if (extractor == Extractor.LMMS_EVAL) {
@@ -168,28 +165,32 @@ public final class ScienceQa implements Benchmark {
   }
 
   @Override
-  public Score score(Map<String, String> answers) {
-    List<Score.Answer> scored = new ArrayList<>();
-    int missing = 0;
-    int unparsed = 0;
-    int[] image = new int[2];
-    for (Question q : questions) {
-      String text = answers.get(q.id());
-      Optional<String> parsed = text == null ? Optional.empty() : extract(text, extractor);
-      missing += text == null ? 1 : 0;
-      unparsed += text != null && parsed.isEmpty() ? 1 : 0;
-      int correct = parsed.filter(q.answer()::equals).isPresent() ? 1 : 0;
-      if (q.image().isPresent()) {
-        image[0] += correct;
-        image[1]++;
-      }
-      scored.add(
-          new Score.Answer(q.id(), q.type(), q.image().orElse(""), parsed.orElse(""), correct));
+  public Scorer scorer() {
+    return scorer(Extractor.LLAVA);
+  }
+
+  static Scorer scorer(Extractor extractor) {
+    return new Letters(extractor);
+  }
+
+  private record Letters(Extractor extractor) implements Scorer {
+    @Override
+    public String name() {
+      return extractor.rule;
     }
-    Map<String, Double> more = new HashMap<>();
-    more.put("accuracy_img", Score.ratio(image[0], image[1]));
-    int extra = answers.size() - (questions.size() - missing);
-    String scorer = extractor == Extractor.LLAVA ? "scienceqa-llava" : "scienceqa-lmms-eval";
-    return Score.of(format(), scorer, scored, more, unparsed, missing, extra);
+
+    @Override
+    public Graded grade(Question question, String answer) {
+      String parsed = extract(answer, extractor).orElse("");
+      return Graded.of(parsed, parsed.equals(question.answer()));
+    }
+
+    @Override
+    public Map<String, Double> metrics(List<GradedUnit> units) {
+      List<GradedUnit> seen =
+          units.stream().filter(unit -> !unit.questions().get(0).images().isEmpty()).toList();
+      double credit = seen.stream().mapToDouble(GradedUnit::credit).sum();
+      return Map.of("accuracy_img", Score.ratio(credit, seen.size()));
+    }
   }
 }

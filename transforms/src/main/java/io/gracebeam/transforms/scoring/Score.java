@@ -1,83 +1,152 @@
 package io.gracebeam.transforms.scoring;
 
+import io.gracebeam.proto.error.GraceException;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * The result of scoring one benchmark.
+ * The result of scoring the answers of one model to one benchmark.
  *
- * @param benchmark format name, for example {@code pope}
  * @param scorer names the extraction and scoring rule
- * @param answers one per scored unit (a question, or a circular group), sorted by id
- * @param metrics fractions in [0, 1] by name; {@code accuracy} always, {@code accuracy/TYPE} by
- *     type
- * @param total number of scored units
- * @param unparsed answers from which nothing could be extracted; they count as wrong
- * @param missing questions without an answer; they count as wrong
- * @param extra answers to questions that the benchmark does not have; they are left out
+ * @param units one per scored unit (a question, or several that are scored together), sorted by id
+ * @param metrics figures by name: {@code accuracy} (mean credit, in [0, 1]) always, {@code
+ *     accuracy/TYPE} where there are several types, and what the scorer adds
+ * @param unparsed answers from which nothing could be extracted
+ * @param missing questions without an answer; they have no credit
+ * @param extra answers to questions that were not asked; they are left out
  */
 public record Score(
-    String benchmark,
     String scorer,
-    List<Answer> answers,
+    List<Unit> units,
     SortedMap<String, Double> metrics,
-    int total,
     int unparsed,
     int missing,
     int extra) {
+  private static final String ACCURACY = "accuracy";
 
   /**
    * One scored unit.
    *
-   * @param id question (or group) id
+   * @param id of the question, or of those that are scored together
    * @param type question type
-   * @param image image that it asks about, empty when none; questions on one image are not
+   * @param image first image that it asks about, empty when none; questions on one image are not
    *     independent
-   * @param parsed what was extracted, empty when nothing
-   * @param correct 1 or 0
+   * @param credit 0 to 1
    */
-  public record Answer(String id, String type, String image, String parsed, int correct) {}
+  public record Unit(String id, String type, String image, double credit) {}
 
   /** Copies the collections. */
   public Score {
-    answers = List.copyOf(answers);
+    units = List.copyOf(units);
     metrics = Collections.unmodifiableSortedMap(new TreeMap<>(metrics));
   }
 
-  /** The fraction of right answers. */
+  /** Mean credit. */
   public double accuracy() {
-    return metrics.get("accuracy");
+    return metrics.get(ACCURACY);
   }
 
-  /** Sorts the answers by id and fills in {@code accuracy} over all and by type. */
-  static Score of(
-      String benchmark,
-      String scorer,
-      List<Answer> answers,
-      Map<String, Double> more,
-      int unparsed,
-      int missing,
-      int extra) {
-    List<Answer> sorted = new ArrayList<>(answers);
-    sorted.sort(java.util.Comparator.comparing(Answer::id, Score::compareIds));
-    TreeMap<String, Double> metrics = new TreeMap<>(more);
-    TreeMap<String, int[]> byType = new TreeMap<>();
-    int correct = 0;
-    for (Answer a : sorted) {
-      correct += a.correct();
-      int[] counts = byType.computeIfAbsent(a.type(), t -> new int[2]);
-      counts[0] += a.correct();
-      counts[1]++;
+  /**
+   * Scores answers.
+   *
+   * @param asked the questions that were asked; those of one unit are all among them
+   * @param answers generated text by question id
+   * @throws GraceException (bug) if the scorer gives a credit outside of [0, 1], or a figure that
+   *     is not finite or has a name of the framework's own
+   */
+  public static Score of(Scorer scorer, List<Question> asked, Map<String, String> answers) {
+    Map<String, List<Question>> together = new LinkedHashMap<>();
+    asked.forEach(
+        question ->
+            together.computeIfAbsent(question.unit(), u -> new ArrayList<>()).add(question));
+    List<Scorer.GradedUnit> graded = new ArrayList<>();
+    together.forEach((id, questions) -> graded.add(unit(scorer, id, questions, answers)));
+    graded.sort(Comparator.comparing(Scorer.GradedUnit::id, Score::compareIds));
+    int missing = 0;
+    int unparsed = 0;
+    for (Scorer.GradedUnit unit : graded) {
+      for (int i = 0; i < unit.questions().size(); i++) {
+        boolean answered = answers.containsKey(unit.questions().get(i).id());
+        missing += answered ? 0 : 1;
+        unparsed += answered && unit.graded().get(i).parsed().isEmpty() ? 1 : 0;
+      }
     }
-    metrics.put("accuracy", ratio(correct, sorted.size()));
+    List<Unit> units = graded.stream().map(Score::unit).toList();
+    int extra = answers.size() - (asked.size() - missing);
+    return new Score(
+        scorer.name(), units, metrics(scorer, graded, units), unparsed, missing, extra);
+  }
+
+  private static Scorer.GradedUnit unit(
+      Scorer scorer, String id, List<Question> questions, Map<String, String> answers) {
+    List<Scorer.Graded> graded =
+        questions.stream()
+            .map(
+                question -> {
+                  String answer = answers.get(question.id());
+                  return answer == null
+                      ? Scorer.Graded.MISSING
+                      : checked(scorer, question, scorer.grade(question, answer));
+                })
+            .toList();
+    double credit = scorer.credit(questions, graded);
+    return new Scorer.GradedUnit(id, questions, graded, credit(scorer, id, credit));
+  }
+
+  private static Scorer.Graded checked(Scorer scorer, Question question, Scorer.Graded graded) {
+    credit(scorer, question.id(), graded.credit());
+    return graded;
+  }
+
+  private static double credit(Scorer scorer, String id, double credit) {
+    if (!(credit >= 0 && credit <= 1)) {
+      throw GraceException.bug(
+          "scorer %s gives %s the credit %s; allowed: 0 to 1", scorer.name(), id, credit);
+    }
+    return credit;
+  }
+
+  private static Unit unit(Scorer.GradedUnit unit) {
+    Question first = unit.questions().get(0);
+    String image = first.images().isEmpty() ? "" : first.images().get(0);
+    return new Unit(unit.id(), first.type(), image, unit.credit());
+  }
+
+  private static SortedMap<String, Double> metrics(
+      Scorer scorer, List<Scorer.GradedUnit> graded, List<Unit> units) {
+    TreeMap<String, Double> metrics = new TreeMap<>();
+    scorer
+        .metrics(graded)
+        .forEach(
+            (name, value) -> {
+              if (!Double.isFinite(value)
+                  || name.equals(ACCURACY)
+                  || name.startsWith(ACCURACY + "/")) {
+                throw GraceException.bug(
+                    "scorer %s gives %s = %s; allowed: finite numbers, and names other than %s",
+                    scorer.name(), name, value, ACCURACY);
+              }
+              metrics.put(name, value);
+            });
+    TreeMap<String, double[]> byType = new TreeMap<>();
+    double credit = 0;
+    for (Unit unit : units) {
+      credit += unit.credit();
+      double[] sums = byType.computeIfAbsent(unit.type(), t -> new double[2]);
+      sums[0] += unit.credit();
+      sums[1]++;
+    }
+    metrics.put(ACCURACY, ratio(credit, units.size()));
     if (byType.size() > 1) {
-      byType.forEach((type, n) -> metrics.put("accuracy/" + type, ratio(n[0], n[1])));
+      byType.forEach((type, sums) -> metrics.put(ACCURACY + "/" + type, ratio(sums[0], sums[1])));
     }
-    return new Score(benchmark, scorer, sorted, metrics, sorted.size(), unparsed, missing, extra);
+    return metrics;
   }
 
   /** Zero where the denominator is zero. */

@@ -21,16 +21,16 @@ public abstract class BenchmarkScore {
   /** Extraction and scoring rule. */
   public abstract String getScorer();
 
-  /** Fractions in [0, 1] by name; "accuracy" always. */
+  /** Figures by name; "accuracy", the mean credit in [0, 1], always. */
   public abstract Map<String, Double> getMetrics();
 
   /** Scored units: questions or circular groups. */
   public abstract int getTotal();
 
-  /** Answers from which nothing could be extracted; they count as wrong. */
+  /** Answers from which nothing could be extracted. */
   public abstract int getUnparsed();
 
-  /** Questions without a usable answer; they count as wrong. */
+  /** Questions without a usable answer; they have no credit. */
   public abstract int getMissing();
 
   /** A score. */
@@ -53,7 +53,7 @@ public abstract class BenchmarkScore {
         benchmark,
         score.scorer(),
         score.metrics(),
-        score.total(),
+        score.units().size(),
         score.unparsed(),
         score.missing());
   }

@@ -2,13 +2,16 @@ package io.gracebeam.transforms.stages;
 
 import com.google.auto.value.AutoValue;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.transforms.scoring.Benchmark;
-import io.gracebeam.transforms.scoring.Benchmarks;
-import io.gracebeam.transforms.scoring.PromptStyle;
+import io.gracebeam.proto.plugin.Plugins;
+import io.gracebeam.transforms.scoring.BenchmarkFiles;
+import io.gracebeam.transforms.scoring.BenchmarkFormat;
 import io.gracebeam.transforms.scoring.Question;
+import io.gracebeam.transforms.scoring.Score;
+import io.gracebeam.transforms.scoring.Scorer;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -51,7 +54,7 @@ public abstract class EvaluateBenchmarks
   private static final TupleTag<KV<String, AnswerRow>> ASKED = new TupleTag<>("asked") {};
   private static final TupleTag<BenchmarkScore> SCORES = new TupleTag<>("scores") {};
 
-  /** Folder with the question files, laid out as {@link Benchmarks#open} reads it. */
+  /** Folder with the question files, under the names that their formats expect in a dataset. */
   public abstract String dataset();
 
   /** Folder for images that a question file carries within itself. */
@@ -63,12 +66,14 @@ public abstract class EvaluateBenchmarks
   /**
    * An evaluation.
    *
-   * @throws GraceException (user) if no benchmark is named
+   * @throws GraceException (user) if no benchmark is named, or one of an unknown format
    */
   public static EvaluateBenchmarks of(Path dataset, Path scratch, Map<String, String> formats) {
     if (formats.isEmpty()) {
       throw GraceException.user("evaluation: no benchmark is named; name at least one");
     }
+    Plugins<BenchmarkFormat> known = BenchmarkFormat.all();
+    formats.values().forEach(known::get);
     return new AutoValue_EvaluateBenchmarks(
         dataset.toString(), scratch.toString(), new TreeMap<>(formats));
   }
@@ -136,7 +141,7 @@ public abstract class EvaluateBenchmarks
     private final String dataset;
     private final String scratch;
     private final TreeMap<String, String> formats;
-    private transient @Nullable Map<String, Benchmark> open;
+    private transient @Nullable Map<String, Opened> open;
 
     ScoreFn(String dataset, String scratch, Map<String, String> formats) {
       this.dataset = dataset;
@@ -144,15 +149,20 @@ public abstract class EvaluateBenchmarks
       this.formats = new TreeMap<>(formats);
     }
 
-    private Benchmark benchmark(String name) {
+    private record Opened(List<Question> questions, Scorer scorer) {}
+
+    private Opened benchmark(String name) {
       if (open == null) {
         open = new HashMap<>();
       }
-      return open.computeIfAbsent(
-          name,
-          n ->
-              Benchmarks.open(
-                  formats.get(n), Path.of(dataset), Path.of(scratch, n), PromptStyle.PLAIN));
+      return open.computeIfAbsent(name, this::read);
+    }
+
+    private Opened read(String name) {
+      BenchmarkFormat format = BenchmarkFormat.all().get(formats.get(name));
+      BenchmarkFiles files =
+          BenchmarkFiles.ofDataset(name, Path.of(dataset), Path.of(scratch, name));
+      return new Opened(format.read(files, format.promptStyle()).questions(), format.scorer());
     }
 
     @ProcessElement
@@ -160,7 +170,7 @@ public abstract class EvaluateBenchmarks
       int slash = asked.getKey().lastIndexOf('/');
       String model = asked.getKey().substring(0, slash);
       String name = asked.getKey().substring(slash + 1);
-      Benchmark benchmark = benchmark(name);
+      Opened benchmark = benchmark(name);
       Set<String> ids = new HashSet<>();
       for (Question question : benchmark.questions()) {
         ids.add(question.id());
@@ -187,7 +197,8 @@ public abstract class EvaluateBenchmarks
             DeadLetter.of(
                 STAGE, asked.getKey(), id, "question " + id + " has two different answers"));
       }
-      out.get(SCORES).output(BenchmarkScore.of(model, name, benchmark.score(answers)));
+      Score score = Score.of(benchmark.scorer(), benchmark.questions(), answers);
+      out.get(SCORES).output(BenchmarkScore.of(model, name, score));
     }
   }
 

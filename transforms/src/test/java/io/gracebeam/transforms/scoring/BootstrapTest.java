@@ -11,11 +11,11 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class BootstrapTest {
-  private static List<Score.Answer> answers(int n, double p, long stream) {
+  private static List<Score.Unit> answers(int n, double p, long stream) {
     CounterRng rng = CounterRng.of(5, stream);
-    List<Score.Answer> list = new ArrayList<>();
+    List<Score.Unit> list = new ArrayList<>();
     for (int i = 0; i < n; i++) {
-      list.add(new Score.Answer("q" + i, "open", "", "", rng.nextDouble() < p ? 1 : 0));
+      list.add(new Score.Unit("q" + i, "open", "", rng.nextDouble() < p ? 1 : 0));
     }
     return list;
   }
@@ -30,12 +30,12 @@ class BootstrapTest {
 
   @Test
   void pairedDifferencesAreNarrower() {
-    List<Score.Answer> base = answers(1000, 0.6, 2);
-    List<Score.Answer> better = new ArrayList<>(base);
+    List<Score.Unit> base = answers(1000, 0.6, 2);
+    List<Score.Unit> better = new ArrayList<>(base);
     for (int i = 0, gained = 0; gained < 30; i++) {
-      Score.Answer a = base.get(i);
-      if (a.correct() == 0) {
-        better.set(i, new Score.Answer(a.id(), a.type(), a.image(), a.parsed(), 1));
+      Score.Unit a = base.get(i);
+      if (a.credit() == 0) {
+        better.set(i, new Score.Unit(a.id(), a.type(), a.image(), 1));
         gained++;
       }
     }
@@ -49,11 +49,11 @@ class BootstrapTest {
 
   @Test
   void orderIsIrrelevantAndSeedsAreKept() {
-    List<List<Score.Answer>> three =
+    List<List<Score.Unit>> three =
         List.of(answers(300, 0.5, 1), answers(300, 0.6, 2), answers(300, 0.7, 3));
-    List<List<Score.Answer>> shuffled = new ArrayList<>();
-    for (List<Score.Answer> list : three) {
-      List<Score.Answer> copy = new ArrayList<>(list);
+    List<List<Score.Unit>> shuffled = new ArrayList<>();
+    for (List<Score.Unit> list : three) {
+      List<Score.Unit> copy = new ArrayList<>(list);
       Collections.reverse(copy);
       shuffled.add(copy);
     }
@@ -67,13 +67,31 @@ class BootstrapTest {
 
   @Test
   void questionsOnOneImageAreDrawnTogether() {
-    List<Score.Answer> list = new ArrayList<>();
+    List<Score.Unit> list = new ArrayList<>();
     for (int i = 0; i < 1000; i++) {
-      list.add(new Score.Answer("q" + i, "open", "img" + i / 10, "", (i / 10) % 2));
+      list.add(new Score.Unit("q" + i, "open", "img" + i / 10, (i / 10) % 2));
     }
     Bootstrap.Interval i = Bootstrap.standard(1).accuracy(List.of(list));
     double expected = 2 * 1.96 * 0.5 / Math.sqrt(100);
     assertThat(i.high() - i.low()).isCloseTo(expected, within(0.15 * expected));
+  }
+
+  @Test
+  void creditMayBePartial() {
+    List<Score.Unit> halves = answers(1000, 1, 1).stream().map(u -> credit(u, 0.5)).toList();
+    Bootstrap.Interval all = Bootstrap.standard(1).accuracy(List.of(halves));
+    assertThat(List.of(all.mean(), all.low(), all.high())).containsOnly(0.5);
+    // Half the credit on the same questions: half the mean, half the width.
+    List<Score.Unit> flags = answers(1000, 0.5, 2);
+    List<Score.Unit> half = flags.stream().map(u -> credit(u, u.credit() / 2)).toList();
+    Bootstrap.Interval whole = Bootstrap.standard(1).accuracy(List.of(flags));
+    Bootstrap.Interval part = Bootstrap.standard(1).accuracy(List.of(half));
+    assertThat(part.mean()).isCloseTo(whole.mean() / 2, within(1e-12));
+    assertThat(part.high() - part.low()).isCloseTo((whole.high() - whole.low()) / 2, within(1e-12));
+  }
+
+  private static Score.Unit credit(Score.Unit unit, double credit) {
+    return new Score.Unit(unit.id(), unit.type(), unit.image(), credit);
   }
 
   @Test

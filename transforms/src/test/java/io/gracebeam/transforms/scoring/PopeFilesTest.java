@@ -29,18 +29,21 @@ class PopeFilesTest {
   void anAllYesAnswerSetScoresAsPublished(String setting) {
     Path file = sharedData().resolve("pope/coco_pope_" + setting + ".json");
     assumeTrue(Files.exists(file), "skipped: ../shared/data/pope is absent");
-    Pope pope = Pope.read(file, file.resolveSibling("images"), PromptStyle.PLAIN);
+    BenchmarkFiles files =
+        new BenchmarkFiles(
+            "pope", file.toString(), file.getParent().toString(), file.getParent(), file);
+    Benchmark pope = new Pope().read(files, PromptStyle.PLAIN);
     assertThat(pope.questions()).hasSize(QUESTIONS);
     assertThat(pope.questions().stream().collect(Collectors.groupingBy(Question::answer)))
         .hasEntrySatisfying("yes", yes -> assertThat(yes).hasSize(QUESTIONS / 2))
         .hasEntrySatisfying("no", no -> assertThat(no).hasSize(QUESTIONS / 2))
         .hasSize(2);
-    assertThat(pope.questions().stream().map(Question::image).distinct()).hasSize(500);
+    assertThat(pope.questions().stream().map(Question::images).distinct()).hasSize(500);
 
     Map<String, String> yes =
         pope.questions().stream().collect(Collectors.toMap(Question::id, question -> "Yes."));
-    Score score = pope.score(yes);
-    assertThat(score.total()).isEqualTo(QUESTIONS);
+    Score score = Score.of(new Pope().scorer(), pope.questions(), yes);
+    assertThat(score.units().size()).isEqualTo(QUESTIONS);
     assertThat(score.missing()).isZero();
     assertThat(score.accuracy()).isEqualTo(0.5);
     assertThat(score.metrics())

@@ -161,7 +161,8 @@ final class TinyWork {
 
   private static Variant variant() {
     return Variants.resolve(
-        Variants.get("grace-int4"), Quantization.newBuilder().setBits(4).setGroupSize(16).build());
+        Variants.preset("grace-int4"),
+        Quantization.newBuilder().setBits(4).setGroupSize(16).build());
   }
 
   static ModelShape shape() {
