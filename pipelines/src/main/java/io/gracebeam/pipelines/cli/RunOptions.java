@@ -52,7 +52,7 @@ final class RunOptions {
             "bits",
             "accuracy",
             "95 % interval",
-            "difference to bf16"));
+            "difference to " + report.path("baseline").asText("baseline")));
     for (JsonNode row : report.path("table")) {
       if (!row.path("benchmark").asText().equals("all")) {
         continue;

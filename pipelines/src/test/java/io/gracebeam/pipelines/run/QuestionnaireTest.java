@@ -119,6 +119,6 @@ class QuestionnaireTest {
         .isInstanceOfSatisfying(
             GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.USER))
         .hasMessageContaining(
-            "mm.format: 'chess' is not allowed; allowed: mmbench, open, pope, scienceqa");
+            "mm.format: 'chess' is not allowed; allowed: mmbench, open, pope, scienceqa, toy");
   }
 }

@@ -5,6 +5,7 @@ import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
+import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.OperationRequest;
@@ -100,8 +101,15 @@ final class FakeArtifacts {
     return examples;
   }
 
-  static GenerateResponse answer(ArtifactRef model, Question question, Set<String> bad) {
+  /** As a worker, refuses a question whose images are not there. */
+  static GenerateResponse answer(GenerateRequest request, Question question, Set<String> bad) {
+    ArtifactRef model = request.getModel();
     GenerateResponse.Builder answer = GenerateResponse.newBuilder().setId(question.getId());
+    for (String image : question.getImagesList()) {
+      if (!Files.isRegularFile(Path.of(request.getImages().getUri()).resolve(image))) {
+        return answer.setError("image '" + image + "' does not exist").build();
+      }
+    }
     if (bad.contains(question.getId())) {
       return answer.setError("image of " + question.getId() + " is not an image").build();
     }

@@ -241,7 +241,7 @@ final class FakeService extends WorkerGrpc.WorkerImplBase {
           death.run();
           return;
         }
-        out.onNext(FakeArtifacts.answer(request.getModel(), question, faults.badIds()));
+        out.onNext(FakeArtifacts.answer(request, question, faults.badIds()));
       }
       out.onCompleted();
     } catch (RuntimeException e) {
