@@ -1,7 +1,7 @@
 package io.gracebeam.pipelines.plan;
 
 import com.google.protobuf.Message;
-import java.io.Serializable;
+import io.gracebeam.proto.stage.StageKind;
 import java.util.Collections;
 import java.util.Map;
 import java.util.TreeMap;
@@ -10,7 +10,7 @@ import java.util.TreeMap;
  * One stage of a run: what to do and which earlier results it reads.
  *
  * @param id unique within the plan, for instance {@code train/grace-int4/s0/r0/k0}
- * @param kind what it does
+ * @param kind what it does: a row of the stage table
  * @param inputs role to the id of the stage whose artifact it reads; an id that starts with
  *     {@code @} is an artifact that exists before the run ({@code @dataset}, {@code @teacher},
  *     {@code @student}, {@code @benchmark/NAME})
@@ -28,17 +28,10 @@ public record PlannedStage(
     Message work,
     long seed,
     String variant,
-    int wave)
-    implements Serializable {
+    int wave) {
 
   /** Sorts the roles, so that two equal plans print alike. */
   public PlannedStage {
     inputs = Collections.unmodifiableMap(new TreeMap<>(inputs));
   }
-
-  /**
-   * Version of a stage's meaning: part of its key, raised when the same inputs are to give another
-   * result.
-   */
-  public static final int VERSION = 1;
 }

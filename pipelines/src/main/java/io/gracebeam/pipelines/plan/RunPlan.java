@@ -1,8 +1,11 @@
 package io.gracebeam.pipelines.plan;
 
+import com.google.protobuf.Empty;
 import com.google.protobuf.Message;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.Variants;
+import io.gracebeam.proto.stage.StageKind;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.AverageWork;
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.ExtractRequest;
@@ -103,6 +106,7 @@ public final class RunPlan {
    */
   public record Shown(String name, int bits, boolean teacher, String stage) {}
 
+  private final StageTable table = StageTable.load();
   private final Recipe recipe;
   private final Sizes sizes;
   private final Optional<StartSettings> start;
@@ -226,7 +230,7 @@ public final class RunPlan {
   /** Once, with the first of the seeds that share it. */
   private void prepare(String id, String dataset, PrepareWork work, long seed) {
     if (!stages.containsKey(id)) {
-      add(id, StageKind.PREPARE, Map.of("dataset", dataset), work, seed, "");
+      add(id, "prepare", Map.of("dataset", dataset), work, seed, "");
     }
   }
 
@@ -241,7 +245,7 @@ public final class RunPlan {
       String id = "extract%s/u%04d".formatted(ofTeacher(seed), i);
       add(
           id,
-          StageKind.EXTRACT,
+          "extract",
           Map.of("teacher", teacher(seed), "dataset", DATASET),
           ExtractRequest.newBuilder()
               .setFirst(first)
@@ -254,7 +258,7 @@ public final class RunPlan {
       units.put("unit-%04d".formatted(i), id);
     }
     units.put("teacher", teacher(seed));
-    add(signals(seed), StageKind.SIGNALS, units, cache, 0, "");
+    add(signals(seed), "signals", units, Empty.getDefaultInstance(), 0, "");
   }
 
   private Model student(Variant variant, long seed) {
@@ -265,7 +269,7 @@ public final class RunPlan {
       case "rtn":
         add(
             "export/" + label,
-            StageKind.EXPORT,
+            "export",
             Map.of("model", student(seed)),
             export(variant, "rtn"),
             seed,
@@ -275,7 +279,7 @@ public final class RunPlan {
         String trained = trainOnce(variant, seed, label);
         add(
             "export/" + label,
-            StageKind.EXPORT,
+            "export",
             Map.of("trained", trained),
             export(variant, "trained"),
             seed,
@@ -338,7 +342,7 @@ public final class RunPlan {
                 .setRound(round)
                 .setRounds(rounds)
                 .build();
-        add(last, StageKind.TRAIN, inputs, work, seed, variant.getName());
+        add(last, "train", inputs, work, seed, variant.getName());
         parts.put("shard-" + shard, last);
       }
       if (shards == 1 && rounds == 1) {
@@ -347,7 +351,7 @@ public final class RunPlan {
       previous = "average/%s/r%d".formatted(label, round);
       AverageWork work =
           AverageWork.newBuilder().setOuter(recipe.getOuter()).setShards(shards).build();
-      add(previous, StageKind.AVERAGE, parts, work, seed, variant.getName());
+      add(previous, "average", parts, work, seed, variant.getName());
     }
     return previous;
   }
@@ -384,7 +388,7 @@ public final class RunPlan {
                           .build();
                   add(
                       "answer/%s/%s/u%03d".formatted(model.label(), name, i),
-                      StageKind.ANSWER,
+                      "answer",
                       inputs,
                       work,
                       0,
@@ -429,7 +433,7 @@ public final class RunPlan {
             .setTemperature(1)
             .build();
     Map<String, String> inputs = Map.of("teacher", model, "dataset", DATASET);
-    add("gram/" + name, StageKind.GRAM, inputs, work, 0, name);
+    add("gram/" + name, "gram", inputs, work, 0, name);
     shown.add(new Shown(name, bits, teacher, "gram/" + name));
   }
 
@@ -442,12 +446,7 @@ public final class RunPlan {
   }
 
   private void add(
-      String id,
-      StageKind kind,
-      Map<String, String> inputs,
-      Message work,
-      long seed,
-      String variant) {
+      String id, String kind, Map<String, String> inputs, Message work, long seed, String variant) {
     int wave = 0;
     for (String input : inputs.values()) {
       if (input.startsWith("@")) {
@@ -459,7 +458,10 @@ public final class RunPlan {
       }
       wave = Math.max(wave, below.wave() + 1);
     }
-    stages.put(id, new PlannedStage(id, kind, inputs, work, seed, variant, wave));
+    StageKind row = table.get(kind);
+    row.check(id, work);
+    row.checkInputs(id, inputs.keySet());
+    stages.put(id, new PlannedStage(id, row, inputs, work, seed, variant, wave));
   }
 
   /** One line per stage: {@code wave id <- role=input ...}; what the golden test compares. */

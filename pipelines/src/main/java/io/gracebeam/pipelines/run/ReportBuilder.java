@@ -15,6 +15,7 @@ import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.transforms.scoring.Bootstrap;
 import io.gracebeam.transforms.scoring.Score;
 import io.gracebeam.transforms.stages.Answers;
+import io.gracebeam.transforms.stages.JoinSignals;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

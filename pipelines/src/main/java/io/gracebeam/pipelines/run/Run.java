@@ -117,7 +117,7 @@ public final class Run {
 
   /** What the run would do. */
   public Map<String, Forecast.Fate> forecast(WorkerSet workers) {
-    return Forecast.of(plan, workers.workers(), workers.engine().digest(), given, folder.store());
+    return Forecast.of(plan, workers.engine().digest(), given, folder.store());
   }
 
   /**
@@ -148,7 +148,7 @@ public final class Run {
         stages.add(
             new ReportInput.Stage(
                 planned.id(),
-                planned.kind().label(),
+                planned.kind().name(),
                 manifest(result),
                 result.cached(),
                 result.workerSeconds(),

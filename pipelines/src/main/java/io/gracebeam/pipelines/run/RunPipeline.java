@@ -2,23 +2,17 @@ package io.gracebeam.pipelines.run;
 
 import io.gracebeam.pipelines.plan.PlannedStage;
 import io.gracebeam.pipelines.plan.RunPlan;
-import io.gracebeam.pipelines.plan.StageKind;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.transforms.client.Workers;
-import io.gracebeam.transforms.stages.AnswerQuestions;
 import io.gracebeam.transforms.stages.DeadLetter;
-import io.gracebeam.transforms.stages.ExportInt4;
-import io.gracebeam.transforms.stages.ExtractTeacher;
-import io.gracebeam.transforms.stages.PrepareModels;
+import io.gracebeam.transforms.stages.RunStages;
 import io.gracebeam.transforms.stages.StageOutputs;
 import io.gracebeam.transforms.stages.StageResult;
 import io.gracebeam.transforms.stages.StageResults;
 import io.gracebeam.transforms.stages.StageTask;
-import io.gracebeam.transforms.stages.TrainStudents;
-import io.gracebeam.transforms.stages.WorkerStage;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.apache.beam.sdk.Pipeline;
@@ -26,9 +20,7 @@ import org.apache.beam.sdk.transforms.Create;
 import org.apache.beam.sdk.transforms.ParDo;
 import org.apache.beam.sdk.values.PCollection;
 import org.apache.beam.sdk.values.PCollectionList;
-import org.apache.beam.sdk.values.PCollectionTuple;
 import org.apache.beam.sdk.values.PCollectionView;
-import org.apache.beam.sdk.values.TupleTagList;
 import org.apache.beam.sdk.values.TypeDescriptor;
 
 /**
@@ -66,27 +58,15 @@ public final class RunPipeline {
       String prefix = "Wave%02d".formatted(number++);
       PCollectionView<Map<String, byte[]>> earlier =
           done.size() == 0 ? null : done.apply(prefix + "/Earlier", StageResults.asView());
-      for (Map.Entry<StageKind, List<StageTask>> group : byKind(wave).entrySet()) {
-        String name = prefix + "/" + group.getKey().label();
-        PCollection<StageTask> tasks =
-            pipeline.apply(
-                name + "/Tasks",
-                Create.of(group.getValue()).withType(TypeDescriptor.of(StageTask.class)));
-        if (group.getKey() == StageKind.SIGNALS) {
-          PCollectionTuple joined =
-              tasks.apply(
-                  name,
-                  ParDo.of(new JoinSignals(earlier))
-                      .withSideInputs(earlier)
-                      .withOutputTags(
-                          JoinSignals.RESULTS, TupleTagList.of(JoinSignals.DEAD_LETTERS)));
-          done = done.and(joined.get(JoinSignals.RESULTS));
-          refused = refused.and(joined.get(JoinSignals.DEAD_LETTERS));
-          continue;
-        }
-        WorkerStage<?> stage = stage(group.getKey());
+      for (Map.Entry<String, List<StageTask>> group : byKind(wave).entrySet()) {
+        String name = prefix + "/" + group.getKey();
+        RunStages run = RunStages.on(workers);
         StageOutputs outputs =
-            tasks.apply(name, earlier == null ? stage : stage.withEarlier(earlier));
+            pipeline
+                .apply(
+                    name + "/Tasks",
+                    Create.of(group.getValue()).withType(TypeDescriptor.of(StageTask.class)))
+                .apply(name, earlier == null ? run : run.withEarlier(earlier));
         done = done.and(outputs.results());
         refused = refused.and(outputs.deadLetters());
       }
@@ -100,29 +80,13 @@ public final class RunPipeline {
     }
   }
 
-  private Map<StageKind, List<StageTask>> byKind(List<PlannedStage> wave) {
-    Map<StageKind, List<StageTask>> groups = new EnumMap<>(StageKind.class);
+  private Map<String, List<StageTask>> byKind(List<PlannedStage> wave) {
+    Map<String, List<StageTask>> groups = new LinkedHashMap<>();
     for (PlannedStage stage : wave) {
       groups
-          .computeIfAbsent(stage.kind(), k -> new ArrayList<>())
+          .computeIfAbsent(stage.kind().name(), k -> new ArrayList<>())
           .add(Tasks.of(stage, given, store));
     }
     return groups;
-  }
-
-  private WorkerStage<?> stage(StageKind kind) {
-    return stage(kind, workers);
-  }
-
-  /** The transform of a kind of stage. */
-  static WorkerStage<?> stage(StageKind kind, Workers workers) {
-    return switch (kind) {
-      case PREPARE -> PrepareModels.of(workers);
-      case EXTRACT, GRAM -> ExtractTeacher.of(workers);
-      case TRAIN, AVERAGE -> TrainStudents.of(workers);
-      case EXPORT -> ExportInt4.of(workers);
-      case ANSWER -> AnswerQuestions.of(workers);
-      case SIGNALS -> throw new IllegalArgumentException("signals are joined without a worker");
-    };
   }
 }

@@ -131,7 +131,7 @@ class RunPlanTest {
     assertThat(maps)
         .allSatisfy(
             stage -> {
-              assertThat(stage.kind()).isEqualTo(StageKind.GRAM);
+              assertThat(stage.kind().name()).isEqualTo("gram");
               ExtractRequest work = (ExtractRequest) stage.work();
               assertThat(work.getFirst()).isEqualTo(2);
               assertThat(work.getCount()).isEqualTo(1);

@@ -46,7 +46,7 @@ class FailedRunTest {
           .hasMessageEndingWith("all reasons are in " + temp.resolve("ledger.jsonl"));
     }
     assertThat(Files.readString(temp.resolve("ledger.jsonl")))
-        .contains("prepare/student/s0", "signals: needs the result of");
+        .contains("prepare/student/s0", "signals: input 'teacher' needs the result of");
     assertThat(temp.resolve("report.json")).doesNotExist();
   }
 

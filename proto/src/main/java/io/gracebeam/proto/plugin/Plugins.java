@@ -120,7 +120,7 @@ public final class Plugins<T> {
             "%s: plug-in %s has a blank name", what, plugin.getClass().getName());
       }
       T other = byName.putIfAbsent(name, plugin);
-      if (other != null && other != plugin) {
+      if (other != null) {
         throw GraceException.environment(
             "%s: two plug-ins have the name '%s': %s and %s; allowed: one of them on the class"
                 + " path",

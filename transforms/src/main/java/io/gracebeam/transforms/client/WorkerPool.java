@@ -73,7 +73,7 @@ public final class WorkerPool implements AutoCloseable {
    */
   public Completed run(OperationRequest request) {
     return failover.call(
-        request.getWorkCase().name().toLowerCase(java.util.Locale.ROOT),
+        request.getStage(),
         request.getId(),
         (worker, news) -> {
           try {

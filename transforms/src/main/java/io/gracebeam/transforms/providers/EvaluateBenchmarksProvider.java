@@ -68,12 +68,12 @@ public final class EvaluateBenchmarksProvider
 
   @Override
   public List<String> inputCollectionNames() {
-    return List.of(WorkerStageProvider.INPUT);
+    return List.of(RunStagesProvider.INPUT);
   }
 
   @Override
   public List<String> outputCollectionNames() {
-    return List.of(WorkerStageProvider.OUTPUT, WorkerStageProvider.ERRORS);
+    return List.of(RunStagesProvider.OUTPUT, RunStagesProvider.ERRORS);
   }
 
   @Override
@@ -95,14 +95,14 @@ public final class EvaluateBenchmarksProvider
     @Override
     public PCollectionRowTuple expand(PCollectionRowTuple rows) {
       EvaluateBenchmarks.Result result =
-          rows.get(WorkerStageProvider.INPUT)
+          rows.get(RunStagesProvider.INPUT)
               .apply("ToResults", Convert.fromRows(StageResult.class))
               .apply("ReadAnswers", AnswerQuestions.readAnswers())
               .apply("Evaluate", evaluate);
       return PCollectionRowTuple.of(
-          WorkerStageProvider.OUTPUT,
+          RunStagesProvider.OUTPUT,
           result.scores().apply("FromScores", Convert.toRows()),
-          WorkerStageProvider.ERRORS,
+          RunStagesProvider.ERRORS,
           result.deadLetters().apply("FromDeadLetters", Convert.toRows()));
     }
   }

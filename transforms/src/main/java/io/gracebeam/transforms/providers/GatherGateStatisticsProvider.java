@@ -58,12 +58,12 @@ public final class GatherGateStatisticsProvider
 
   @Override
   public List<String> inputCollectionNames() {
-    return List.of(WorkerStageProvider.INPUT);
+    return List.of(RunStagesProvider.INPUT);
   }
 
   @Override
   public List<String> outputCollectionNames() {
-    return List.of(WorkerStageProvider.OUTPUT, WorkerStageProvider.ERRORS);
+    return List.of(RunStagesProvider.OUTPUT, RunStagesProvider.ERRORS);
   }
 
   @Override
@@ -81,13 +81,13 @@ public final class GatherGateStatisticsProvider
     @Override
     public PCollectionRowTuple expand(PCollectionRowTuple rows) {
       GatherGateStatistics.Result result =
-          rows.get(WorkerStageProvider.INPUT)
+          rows.get(RunStagesProvider.INPUT)
               .apply("ToTokens", Convert.fromRows(TokenRow.class))
               .apply("Gather", gather);
       return PCollectionRowTuple.of(
-          WorkerStageProvider.OUTPUT,
+          RunStagesProvider.OUTPUT,
           result.statistics().apply("ToRow", ParDo.of(new ToRowFn())).setRowSchema(OUTPUT_SCHEMA),
-          WorkerStageProvider.ERRORS,
+          RunStagesProvider.ERRORS,
           result.deadLetters().apply("FromDeadLetters", Convert.toRows()));
     }
   }

@@ -1,14 +1,10 @@
 package io.gracebeam.transforms.stages;
 
-import com.google.auto.value.AutoValue;
-import io.gracebeam.transforms.client.Workers;
 import java.nio.file.Path;
-import java.util.Map;
 import org.apache.beam.sdk.transforms.DoFn;
 import org.apache.beam.sdk.transforms.PTransform;
 import org.apache.beam.sdk.transforms.ParDo;
 import org.apache.beam.sdk.values.PCollection;
-import org.apache.beam.sdk.values.PCollectionView;
 
 /**
  * Asks a model a unit of questions; answers decode greedily on the very weights that the model
@@ -19,23 +15,8 @@ import org.apache.beam.sdk.values.PCollectionView;
  * with {@code answers.jsonl} (see {@link Answers}) that this stage publishes itself under the stage
  * key. A question that the worker refuses is a line with an error there, and a dead letter.
  */
-@AutoValue
-public abstract class AnswerQuestions extends WorkerStage<AnswerQuestions> {
-
-  /** The stage on the given workers. */
-  public static AnswerQuestions of(Workers workers) {
-    return new AutoValue_AnswerQuestions(workers, null);
-  }
-
-  @Override
-  public AnswerQuestions withEarlier(PCollectionView<Map<String, byte[]>> earlier) {
-    return new AutoValue_AnswerQuestions(workers(), earlier);
-  }
-
-  @Override
-  StageCall call() {
-    return new AnswerCall();
-  }
+public final class AnswerQuestions {
+  private AnswerQuestions() {}
 
   /** Reads the answers of asked units from their artifacts: one row per question. */
   public static PTransform<PCollection<StageResult>, PCollection<AnswerRow>> readAnswers() {

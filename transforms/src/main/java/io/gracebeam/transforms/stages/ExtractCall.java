@@ -1,47 +1,35 @@
 package io.gracebeam.transforms.stages;
 
-import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
-import io.gracebeam.proto.artifact.ArtifactStore;
-import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.transforms.client.Completed;
 import io.gracebeam.transforms.client.WorkerPool;
-import java.nio.file.Path;
 import java.util.List;
-import java.util.Map;
 
 /** Teacher signals of one unit, published by the worker. */
 final class ExtractCall implements StageCall {
-  private static final long serialVersionUID = 1L;
 
   @Override
-  public Message keyPart(StageTask task, Map<String, ArtifactRef> inputs) {
-    return template(task);
+  public Message keyPart(Message work) {
+    return template(work);
   }
 
   @Override
-  public Completed call(
-      WorkerPool pool,
-      ArtifactStore store,
-      String stageKey,
-      StageTask task,
-      Map<String, ArtifactRef> inputs) {
+  public Completed call(WorkerPool pool, Job job) {
     return pool.extract(
-        template(task).toBuilder()
-            .setId(stageKey)
-            .setTeacher(Requests.input(task, inputs, "teacher"))
-            .setDataset(Requests.input(task, inputs, "dataset"))
-            .setStore(task.getStore())
+        template(job.work()).toBuilder()
+            .setId(job.key())
+            .setTeacher(job.inputs().get("teacher"))
+            .setDataset(job.inputs().get("dataset"))
+            .setStore(job.task().getStore())
             .build());
   }
 
   @Override
   public List<DeadLetter> refused(StageTask task, Manifest manifest) {
-    return Signals.read(Path.of(manifest.getArtifact().getUri())).stream()
+    return Signals.read(Requests.path(manifest.getArtifact())).stream()
         .filter(example -> !example.getError().isEmpty())
         .map(
             (ExampleSignal e) ->
@@ -49,18 +37,9 @@ final class ExtractCall implements StageCall {
         .toList();
   }
 
-  private static ExtractRequest template(StageTask task) {
-    try {
-      return ExtractRequest.parseFrom(task.getRequest()).toBuilder()
-          .clearId()
-          .clearTeacher()
-          .clearDataset()
-          .clearStore()
-          .build();
-    } catch (InvalidProtocolBufferException e) {
-      throw GraceException.bug(
-              "%s: the request is no ExtractRequest: %s", task.getId(), e.getMessage())
-          .withCause(e);
-    }
+  /** The unit alone, without id, inputs and store. */
+  private static ExtractRequest template(Message work) {
+    return ((ExtractRequest) work)
+        .toBuilder().clearId().clearTeacher().clearDataset().clearStore().build();
   }
 }

@@ -1,14 +1,10 @@
 package io.gracebeam.transforms.stages;
 
-import com.google.auto.value.AutoValue;
-import io.gracebeam.transforms.client.Workers;
 import java.nio.file.Path;
-import java.util.Map;
 import org.apache.beam.sdk.transforms.DoFn;
 import org.apache.beam.sdk.transforms.PTransform;
 import org.apache.beam.sdk.transforms.ParDo;
 import org.apache.beam.sdk.values.PCollection;
-import org.apache.beam.sdk.values.PCollectionView;
 
 /**
  * Extracts the teacher's signals of units of examples.
@@ -18,23 +14,8 @@ import org.apache.beam.sdk.values.PCollectionView;
  * and {@code tokens.pb} (see {@link Signals}). An example that the worker refuses is a dead letter
  * with its id; the rest of the unit is there.
  */
-@AutoValue
-public abstract class ExtractTeacher extends WorkerStage<ExtractTeacher> {
-
-  /** The stage on the given workers. */
-  public static ExtractTeacher of(Workers workers) {
-    return new AutoValue_ExtractTeacher(workers, null);
-  }
-
-  @Override
-  public ExtractTeacher withEarlier(PCollectionView<Map<String, byte[]>> earlier) {
-    return new AutoValue_ExtractTeacher(workers(), earlier);
-  }
-
-  @Override
-  StageCall call() {
-    return new ExtractCall();
-  }
+public final class ExtractTeacher {
+  private ExtractTeacher() {}
 
   /**
    * Reads the token statistics of extracted units from their artifacts: one row per supervised

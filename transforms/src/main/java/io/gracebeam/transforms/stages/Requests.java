@@ -1,7 +1,6 @@
 package io.gracebeam.transforms.stages;
 
 import io.gracebeam.proto.artifact.ArtifactStore;
-import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.worker.Builds;
@@ -9,7 +8,6 @@ import io.gracebeam.transforms.client.Engine;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Map;
 
 /** Small steps that several stages share. */
 final class Requests {
@@ -21,38 +19,34 @@ final class Requests {
     void write(Path folder) throws IOException;
   }
 
-  static ArtifactRef input(StageTask task, Map<String, ArtifactRef> inputs, String role) {
-    ArtifactRef input = inputs.get(role);
-    if (input == null) {
-      throw GraceException.user(
-          "%s: input '%s' is missing; given are %s", task.getId(), role, inputs.keySet());
-    }
-    return input;
+  /** File or folder of an artifact. */
+  static Path path(ArtifactRef artifact) {
+    return Path.of(artifact.getUri());
   }
 
-  static Manifest.Builder partial(
-      String kind,
-      String stageKey,
-      StageTask task,
-      Map<String, ArtifactRef> inputs,
-      Engine engine) {
+  /** A manifest without artifact, of a stage that no engine decides. */
+  static Manifest.Builder partial(StageCall.Job job) {
     Manifest.Builder partial =
         Manifest.newBuilder()
-            .setStage(task.getStage())
-            .setStageKey(stageKey)
+            .setStage(job.kind().name())
+            .setStageKey(job.key())
             .putTools("grace-beam", Builds.current())
-            .putTools("engine", engine.digest())
-            .setSeed(task.getSeed())
-            .setHardware(engine.device());
+            .setSeed(job.task().getSeed());
     // Paths differ between machines; digests say all.
-    inputs.forEach((role, ref) -> partial.putInputs(role, ref.toBuilder().clearUri().build()));
-    partial.getArtifactBuilder().setKind(kind);
+    job.inputs()
+        .forEach((role, ref) -> partial.putInputs(role, ref.toBuilder().clearUri().build()));
+    partial.getArtifactBuilder().setKind(job.kind().output());
     return partial;
   }
 
-  static Manifest publish(
-      ArtifactStore store, String stageKey, Manifest.Builder partial, Content content) {
-    Path folder = store.begin(stageKey);
+  /** A manifest without artifact, of a stage that an engine computed. */
+  static Manifest.Builder partial(StageCall.Job job, Engine engine) {
+    return partial(job).putTools("engine", engine.digest()).setHardware(engine.device());
+  }
+
+  static Manifest publish(StageCall.Job job, Manifest.Builder partial, Content content) {
+    ArtifactStore store = job.store();
+    Path folder = store.begin(job.key());
     try {
       Files.createDirectories(folder);
       content.write(folder);

@@ -1,21 +1,16 @@
 package io.gracebeam.transforms.stages;
 
-import io.gracebeam.proto.artifact.ArtifactStore;
-import io.gracebeam.proto.artifact.StageKeys;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.transforms.client.Completed;
 import io.gracebeam.transforms.client.WorkerPool;
 import io.gracebeam.transforms.client.Workers;
-import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.SortedMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -30,12 +25,11 @@ import org.checkerframework.checker.nullness.qual.Nullable;
 import org.joda.time.Instant;
 
 /**
- * Look up, else call. Tasks of a bundle run at once on a pool of threads; everything is emitted in
+ * Look up, else run. Tasks of a bundle run at once on a pool of threads; everything is emitted in
  * {@code finishBundle}, with the element's own timestamp and window, and a bundle succeeds only if
  * every task has ended.
  */
 final class RunStageFn extends DoFn<StageTask, StageResult> {
-  private final StageCall call;
   private final Workers workers;
   private final @Nullable PCollectionView<Map<String, byte[]>> earlier;
   private final Counter hits = Metrics.counter("gracebeam", "hits");
@@ -48,9 +42,7 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
   private transient Deque<Pending> pending;
   private transient int bound;
 
-  RunStageFn(
-      StageCall call, Workers workers, @Nullable PCollectionView<Map<String, byte[]>> earlier) {
-    this.call = call;
+  RunStageFn(Workers workers, @Nullable PCollectionView<Map<String, byte[]>> earlier) {
     this.workers = workers;
     this.earlier = earlier;
   }
@@ -159,23 +151,15 @@ final class RunStageFn extends DoFn<StageTask, StageResult> {
   private Done perform(WorkerPool live, StageTask task, Map<String, byte[]> results) {
     long start = System.nanoTime();
     try {
-      SortedMap<String, ArtifactRef> inputs = Inputs.resolve(task, results);
-      ArtifactStore store = ArtifactStore.open(Path.of(task.getStore()));
-      String key =
-          StageKeys.key(
-              task.getStage(),
-              task.getVersion(),
-              call.keyPart(task, inputs),
-              inputs,
-              live.engine().digest(),
-              task.getSeed());
-      Optional<Manifest> published = store.find(key);
+      Ready ready = Ready.of(task, results, () -> live.engine().digest());
+      StageCall call = ready.call();
+      Optional<Manifest> published = ready.published();
       Manifest manifest;
       double workerSeconds = 0;
       if (published.isPresent()) {
         manifest = published.get();
       } else {
-        Completed completed = call.call(live, store, key, task, inputs);
+        Completed completed = call.call(live, ready.job());
         manifest = completed.manifest();
         workerSeconds = completed.workerSeconds();
       }

@@ -1,5 +1,6 @@
 package io.gracebeam.transforms.stages;
 
+import io.gracebeam.transforms.client.Workers;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.beam.sdk.Pipeline;
@@ -14,30 +15,33 @@ import org.apache.beam.sdk.values.PCollectionList;
  */
 public final class StageChain {
   private final Pipeline pipeline;
+  private final Workers workers;
   private final List<PCollection<StageResult>> results = new ArrayList<>();
   private final List<PCollection<DeadLetter>> deadLetters = new ArrayList<>();
 
-  private StageChain(Pipeline pipeline) {
+  private StageChain(Pipeline pipeline, Workers workers) {
     this.pipeline = pipeline;
+    this.workers = workers;
   }
 
   /** An empty chain. */
-  public static StageChain of(Pipeline pipeline) {
-    return new StageChain(pipeline);
+  public static StageChain of(Pipeline pipeline, Workers workers) {
+    return new StageChain(pipeline, workers);
   }
 
-  /** Applies a stage under a name that is unique in the pipeline. */
-  public StageOutputs then(String name, WorkerStage<?> stage, List<StageTask> tasks) {
+  /** Runs tasks under a name that is unique in the pipeline. */
+  public StageOutputs then(String name, List<StageTask> tasks) {
     PCollection<StageTask> created =
         pipeline.apply(
             name + "/Tasks",
             Create.of(tasks)
                 .withType(org.apache.beam.sdk.values.TypeDescriptor.of(StageTask.class)));
-    WorkerStage<?> ready =
+    RunStages ready =
         results.isEmpty()
-            ? stage
-            : stage.withEarlier(
-                PCollectionList.of(results).apply(name + "/Earlier", StageResults.asView()));
+            ? RunStages.on(workers)
+            : RunStages.on(workers)
+                .withEarlier(
+                    PCollectionList.of(results).apply(name + "/Earlier", StageResults.asView()));
     StageOutputs outputs = created.apply(name, ready);
     results.add(outputs.results());
     deadLetters.add(outputs.deadLetters());

@@ -5,6 +5,8 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
 import com.google.protobuf.util.JsonFormat;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.stage.StageKind;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.ArtifactRef;
 import java.util.Map;
 import java.util.TreeMap;
@@ -33,8 +35,8 @@ public abstract class StageTask {
   /** Version of the stage's meaning; part of the stage key. */
   public abstract int getVersion();
 
-  /** Serialized request of the stage without id, store, seed and inputs. */
-  public abstract byte[] getRequest();
+  /** Serialized work message: of the type that the stage's row in the stage table names. */
+  public abstract byte[] getWork();
 
   /** Role to reference or literal. */
   public abstract Map<String, String> getInputs();
@@ -51,28 +53,37 @@ public abstract class StageTask {
   }
 
   /**
-   * A task of a request without inputs; add them with {@link #withInput} and {@link
-   * #withReference}.
+   * A task without inputs; add them with {@link #withInput} and {@link #withReference}.
+   *
+   * @param kind row of the stage table
+   * @param work what to do
+   * @throws GraceException (bug) where the work is not of the kind's type
    */
-  public static StageTask of(String id, String stage, Message request, long seed, String store) {
+  public static StageTask of(String id, StageKind kind, Message work, long seed, String store) {
     return builder()
         .setId(id)
-        .setStage(stage)
-        .setRequest(request.toByteArray())
+        .setStage(kind.name())
+        .setVersion(kind.version())
+        .setWork(Deterministic.bytes(kind.check(id, work)))
         .setSeed(seed)
         .setStore(store)
         .build();
   }
 
+  /** A task as the other {@code of} makes it, of the kind that has a name in the stage table. */
+  public static StageTask of(String id, String stage, Message work, long seed, String store) {
+    return of(id, StageTable.load().get(stage), work, seed, store);
+  }
+
   abstract Builder toBuilder();
 
-  /** The same with a given artifact as input. */
+  /** This task with a given artifact as input. */
   public StageTask withInput(String role, ArtifactRef artifact) {
     return with(role, literal(artifact));
   }
 
   /**
-   * The same with the result of an earlier task as input; {@code taskId} may end in {@code
+   * This task with the result of an earlier task as input; {@code taskId} may end in {@code
    * #folder}.
    */
   public StageTask withReference(String role, String taskId) {
@@ -107,8 +118,8 @@ public abstract class StageTask {
     /** Sets the stage's version. */
     public abstract Builder setVersion(int version);
 
-    /** Sets the serialized request. */
-    public abstract Builder setRequest(byte[] request);
+    /** Sets the serialized work message. */
+    public abstract Builder setWork(byte[] work);
 
     /** Sets all inputs. */
     public abstract Builder setInputs(Map<String, String> inputs);

@@ -2,6 +2,7 @@ package io.gracebeam.transforms.testing;
 
 import io.gracebeam.proto.artifact.ArtifactStore;
 import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
@@ -36,22 +37,17 @@ final class FakeArtifacts {
         .forEach(
             (role, input) ->
                 content.append(role).append(' ').append(input.getSha256()).append('\n'));
-    String kind =
-        switch (request.getWorkCase()) {
-          case TRAIN, AVERAGE -> "trained";
-          default -> "model";
-        };
-    String stage =
-        switch (request.getWorkCase()) {
-          case AVERAGE -> "average";
-          case EXPORT -> "export";
-          case PREPARE -> "prepare";
-          default -> "train";
-        };
-    String file = kind.equals("trained") ? "model/model.txt" : "model.txt";
+    String kind = StageTable.load().get(request.getStage()).output();
+    String file = kind.equals("trained") ? "model/model.txt" : kind + ".txt";
     return publish(
         store,
-        partial(kind, stage, request.getId(), request.getInputsMap(), request.getSeed(), engine),
+        partial(
+            kind,
+            request.getStage(),
+            request.getId(),
+            request.getInputsMap(),
+            request.getSeed(),
+            engine),
         Map.of(file, content.toString().getBytes(StandardCharsets.UTF_8)));
   }
 

@@ -2,6 +2,9 @@ package io.gracebeam.transforms.testing;
 
 import io.gracebeam.proto.artifact.ArtifactStore;
 import io.gracebeam.proto.error.Statuses;
+import io.gracebeam.proto.stage.Executor;
+import io.gracebeam.proto.stage.StageKind;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.CancelRequest;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
@@ -82,7 +85,11 @@ final class FakeService extends WorkerGrpc.WorkerImplBase {
             .setEngine("fake 1")
             .setEngineDigest(engineDigest)
             .setDevice("loopback")
-            .addAllCapabilities(List.of("prepare", "train", "average", "export"))
+            .addAllCapabilities(
+                StageTable.load().all().stream()
+                    .filter(kind -> kind.executor() == Executor.WORKER)
+                    .map(StageKind::name)
+                    .toList())
             .build());
     out.onCompleted();
   }
@@ -100,6 +107,9 @@ final class FakeService extends WorkerGrpc.WorkerImplBase {
   public void submit(OperationRequest request, StreamObserver<Operation> out) {
     try {
       boolean dies = enter();
+      StageKind kind = StageTable.load().get(request.getStage());
+      kind.checkInputs(request.getId(), request.getInputsMap().keySet());
+      kind.unpack(request.getId(), request.getWork());
       CompletableFuture<Operation> work =
           operations.computeIfAbsent(
               request.getId(),

@@ -3,6 +3,7 @@ package io.gracebeam.transforms.client;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.google.protobuf.Any;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
@@ -41,7 +42,10 @@ class WorkerPoolTest {
     return OperationRequest.newBuilder()
         .setId(id)
         .setStore(temp.resolve("store").toString())
-        .setTrain(TrainWork.getDefaultInstance())
+        .setStage("train")
+        .putInputs("student", ArtifactRef.getDefaultInstance())
+        .putInputs("dataset", ArtifactRef.getDefaultInstance())
+        .setWork(Any.pack(TrainWork.getDefaultInstance()))
         .build();
   }
 

@@ -51,13 +51,7 @@ class ProvidersTest {
     }
     assertThat(found)
         .containsExactlyInAnyOrder(
-            "extract_teacher:v1",
-            "prepare_models:v1",
-            "train_students:v1",
-            "export_int4:v1",
-            "answer_questions:v1",
-            "gather_gate_statistics:v1",
-            "evaluate_benchmarks:v1");
+            "run_stages:v1", "gather_gate_statistics:v1", "evaluate_benchmarks:v1");
   }
 
   @Test
@@ -73,7 +67,7 @@ class ProvidersTest {
                   temp.toString())
               .withInput("teacher", given)
               .withInput("dataset", given);
-      SchemaTransformProvider provider = provider("extract_teacher");
+      SchemaTransformProvider provider = provider("run_stages");
       Row configuration =
           Row.withSchema(provider.configurationSchema())
               .withFieldValue("workers", List.of(workers.all().get(0).endpoint()))
@@ -122,7 +116,8 @@ class ProvidersTest {
   void evaluationRunsOnTheRowsOfAnswers() throws Exception {
     Files.writeString(
         temp.resolve("pope.json"),
-        "{\"question_id\": 1, \"image\": \"1.jpg\", \"text\": \"Is there?\", \"label\": \"yes\"}\n");
+        "{\"question_id\": 1, \"image\": \"1.jpg\", \"text\": \"Is there?\", \"label\":"
+            + " \"yes\"}\n");
     try (InProcessWorkers workers = InProcessWorkers.start(1)) {
       GenerateRequest request =
           GenerateRequest.newBuilder()
@@ -133,7 +128,7 @@ class ProvidersTest {
       StageTask task =
           StageTask.of("m/pope/u0", "answer", request, 0, temp.resolve("store").toString())
               .withInput("model", ArtifactRef.newBuilder().setSha256("a".repeat(64)).build());
-      SchemaTransformProvider answer = provider("answer_questions");
+      SchemaTransformProvider answer = provider("run_stages");
       SchemaTransformProvider evaluate = provider("evaluate_benchmarks");
       Pipeline pipeline = TestPipeline.create().enableAbandonedNodeEnforcement(false);
       PCollectionRowTuple answers =

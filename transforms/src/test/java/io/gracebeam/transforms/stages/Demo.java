@@ -5,7 +5,6 @@ import io.gracebeam.proto.v1.AverageWork;
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.GenerateRequest;
-import io.gracebeam.proto.v1.OperationRequest;
 import io.gracebeam.proto.v1.Question;
 import io.gracebeam.proto.v1.TrainWork;
 import io.gracebeam.transforms.client.Workers;
@@ -64,12 +63,7 @@ final class Demo {
     TrainWork work =
         TrainWork.newBuilder().setRound(round).setRounds(2).setShard(shard).setShards(2).build();
     StageTask task =
-        StageTask.of(
-                "train/round-" + round + "/shard-" + shard,
-                "train",
-                OperationRequest.newBuilder().setTrain(work).build(),
-                7,
-                store.toString())
+        StageTask.of("train/round-" + round + "/shard-" + shard, "train", work, 7, store.toString())
             .withInput("dataset", ref("dataset", '2'))
             .withReference("signals", "extract/unit-0");
     return round == 0
@@ -81,9 +75,10 @@ final class Demo {
     return StageTask.of(
             "train/round-" + round + "/average",
             "average",
-            OperationRequest.newBuilder().setAverage(AverageWork.newBuilder().setShards(2)).build(),
+            AverageWork.newBuilder().setShards(2).build(),
             7,
             store.toString())
+        .withInput("previous", ref("model", '3'))
         .withReference("shard-0", "train/round-" + round + "/shard-0")
         .withReference("shard-1", "train/round-" + round + "/shard-1");
   }
@@ -92,9 +87,7 @@ final class Demo {
     return StageTask.of(
             "export",
             "export",
-            OperationRequest.newBuilder()
-                .setExport(ExportWork.newBuilder().setFormat("pack-quantized"))
-                .build(),
+            ExportWork.newBuilder().setFormat("pack-quantized").build(),
             0,
             store.toString())
         .withReference("trained", "train/round-1/average");
@@ -111,18 +104,14 @@ final class Demo {
   }
 
   static StageChain apply(Pipeline pipeline, Workers workers, Path store) {
-    StageChain chain = StageChain.of(pipeline);
-    chain.then("Extract", ExtractTeacher.of(workers), units(store));
+    StageChain chain = StageChain.of(pipeline, workers);
+    chain.then("Extract", units(store));
     for (int round = 0; round < 2; round++) {
-      chain.then(
-          "Train" + round,
-          TrainStudents.of(workers),
-          List.of(shard(store, round, 0), shard(store, round, 1)));
-      chain.then("Average" + round, TrainStudents.of(workers), List.of(average(store, round)));
+      chain.then("Train" + round, List.of(shard(store, round, 0), shard(store, round, 1)));
+      chain.then("Average" + round, List.of(average(store, round)));
     }
-    chain.then("Export", ExportInt4.of(workers), List.of(export(store)));
-    chain.then(
-        "Answer", AnswerQuestions.of(workers), List.of(questions(store, 0), questions(store, 1)));
+    chain.then("Export", List.of(export(store)));
+    chain.then("Answer", List.of(questions(store, 0), questions(store, 1)));
     return chain;
   }
 

@@ -147,7 +147,7 @@ class EvaluateBenchmarksTest {
               .withInput("model", Demo.ref("model", '5'));
       Pipeline pipeline = Demo.pipeline();
       PCollection<StageResult> answered =
-          pipeline.apply(Create.of(task)).apply(AnswerQuestions.of(workers.client())).results();
+          pipeline.apply(Create.of(task)).apply(RunStages.on(workers.client())).results();
       EvaluateBenchmarks.Result result =
           answered.apply("Read", AnswerQuestions.readAnswers()).apply("Evaluate", evaluate());
       PAssert.thatSingleton(result.scores())

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ExtractRequest;
-import io.gracebeam.proto.v1.OperationRequest;
 import io.gracebeam.proto.v1.PrepareWork;
 import io.gracebeam.transforms.client.Workers;
 import io.gracebeam.transforms.statistics.GateSample;
@@ -144,12 +143,11 @@ class StagesTest {
     try (InProcessWorkers workers = InProcessWorkers.start(1)) {
       Path store = temp.resolve("store");
       Pipeline pipeline = Demo.pipeline();
-      StageChain chain = StageChain.of(pipeline);
-      chain.then("Extract", ExtractTeacher.of(workers.client()), Demo.units(store).subList(0, 1));
+      StageChain chain = StageChain.of(pipeline, workers.client());
+      chain.then("Extract", Demo.units(store).subList(0, 1));
       StageOutputs outputs =
           chain.then(
               "Train",
-              TrainStudents.of(workers.client()),
               List.of(
                   Demo.shard(store, 0, 0), Demo.shard(store, 0, 1).withReference("state", "gone")));
       PAssert.that(outputs.deadLetters())
@@ -179,7 +177,7 @@ class StagesTest {
       Path store = temp.resolve("store");
       StageTask task = Demo.questions(store, 0).withInput("model", Demo.ref("model", '5'));
       PCollection<StageResult> results =
-          pipeline.apply(Create.of(task)).apply(AnswerQuestions.of(workers.client())).results();
+          pipeline.apply(Create.of(task)).apply(RunStages.on(workers.client())).results();
       PAssert.thatSingleton(results)
           .satisfies(
               result -> {
@@ -203,7 +201,7 @@ class StagesTest {
         .isNotEqualTo(keyPart("b.png"));
   }
 
-  private String keyPart(String... images) {
+  private static String keyPart(String... images) {
     var question =
         io.gracebeam.proto.v1.Question.newBuilder()
             .setId("q")
@@ -214,8 +212,7 @@ class StagesTest {
             .setImages(Demo.ref("images", '4'))
             .addQuestions(question)
             .build();
-    StageTask task = StageTask.of("t", "answer", request, 0, temp.toString());
-    String part = new AnswerCall().keyPart(task, java.util.Map.of()).toString();
+    String part = new AnswerCall().keyPart(request).toString();
     assertThat(part).doesNotContain("/given/images");
     return part;
   }
@@ -228,7 +225,7 @@ class StagesTest {
       PCollection<TokenRow> tokens =
           pipeline
               .apply(Create.of(Demo.units(store)))
-              .apply(ExtractTeacher.of(workers.client()))
+              .apply(RunStages.on(workers.client()))
               .results()
               .apply(ExtractTeacher.readTokens());
       GatherGateStatistics.Result gathered = tokens.apply(GatherGateStatistics.ofVocabulary(50));
@@ -305,20 +302,12 @@ class StagesTest {
 
   @Test
   void workOfAnotherStageIsABug() {
-    try (InProcessWorkers workers = InProcessWorkers.start(1)) {
-      StageTask task =
-          StageTask.of(
-              "odd",
-              "train",
-              OperationRequest.newBuilder().setPrepare(PrepareWork.getDefaultInstance()).build(),
-              0,
-              temp.toString());
-      Pipeline pipeline = Demo.pipeline();
-      pipeline.apply(Create.of(task)).apply(TrainStudents.of(workers.client()));
-      assertThat(rootOf(pipeline).getMessage())
-          .contains("odd: work is PREPARE")
-          .doesNotContain("\n");
-    }
+    assertThatThrownBy(
+            () ->
+                StageTask.of("odd", "train", PrepareWork.getDefaultInstance(), 0, temp.toString()))
+        .hasMessage(
+            "odd: the work of stage train is no gracebeam.v1.TrainWork: it is a"
+                + " gracebeam.v1.PrepareWork");
   }
 
   @Test
@@ -333,14 +322,15 @@ class StagesTest {
                   temp.toString())
               .withInput("teacher", Demo.ref("model", '1'));
       Pipeline pipeline = Demo.pipeline();
-      pipeline.apply(Create.of(task)).apply(ExtractTeacher.of(workers.client()));
-      assertThat(rootOf(pipeline)).hasMessage("x: input 'dataset' is missing; given are [teacher]");
+      pipeline.apply(Create.of(task)).apply(RunStages.on(workers.client()));
+      assertThat(rootOf(pipeline))
+          .hasMessage("x: stage extract: input 'dataset' is missing; given: [teacher]");
     }
   }
 
   private GraceException failureOf(Workers workers) {
     Pipeline pipeline = Demo.pipeline();
-    pipeline.apply(Create.of(Demo.units(temp.resolve("store")))).apply(ExtractTeacher.of(workers));
+    pipeline.apply(Create.of(Demo.units(temp.resolve("store")))).apply(RunStages.on(workers));
     return rootOf(pipeline);
   }
 

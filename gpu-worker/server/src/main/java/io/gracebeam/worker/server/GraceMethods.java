@@ -1,8 +1,11 @@
 package io.gracebeam.worker.server;
 
 import io.gracebeam.proto.artifact.Digests;
-import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.plugin.Plugins;
+import io.gracebeam.proto.stage.Executor;
+import io.gracebeam.proto.stage.StageKind;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
@@ -14,7 +17,6 @@ import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.methods.data.Dataset;
-import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
 import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.model.Generated;
@@ -23,10 +25,9 @@ import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.model.Prompt;
 import io.gracebeam.worker.methods.signals.SignalWriter;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.stages.StageJob;
+import io.gracebeam.worker.methods.stages.StageWork;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
-import io.gracebeam.worker.methods.training.OuterStep;
-import io.gracebeam.worker.methods.training.Prepare;
-import io.gracebeam.worker.methods.training.StudentTrainer;
 import io.gracebeam.worker.methods.work.Files2;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -48,6 +49,7 @@ final class GraceMethods implements WorkMethods {
 
   private final EngineHandle engine;
   private final EngineFacts facts;
+  private final Plugins<StageWork> works = works();
 
   /**
    * Opens the engine.
@@ -58,6 +60,26 @@ final class GraceMethods implements WorkMethods {
     KernelProvider.threads(Engines.threads(settings)); // the engine already uses kernels
     engine = Engines.open(settings);
     facts = facts(engine);
+  }
+
+  /** What this worker can do; each kind needs a row of the stage table. */
+  private static Plugins<StageWork> works() {
+    Plugins<StageWork> works =
+        Plugins.load(StageWork.class, "work of a stage", work -> List.of(work.stage()));
+    StageTable table = StageTable.load();
+    for (String name : works.names()) {
+      if (!table.names().contains(name) || table.get(name).executor() != Executor.WORKER) {
+        throw GraceException.environment(
+            "%s works for stage '%s', which the stage table does not give to workers; allowed: %s",
+            works.get(name).getClass().getName(),
+            name,
+            table.all().stream()
+                .filter(kind -> kind.executor() == Executor.WORKER)
+                .map(StageKind::name)
+                .toList());
+      }
+    }
+    return works;
   }
 
   private static EngineFacts facts(EngineHandle engine) {
@@ -79,7 +101,7 @@ final class GraceMethods implements WorkMethods {
 
   @Override
   public List<String> capabilities() {
-    return List.of("extract", "generate", "prepare", "train", "average", "export");
+    return List.copyOf(works.names());
   }
 
   @Override
@@ -110,16 +132,17 @@ final class GraceMethods implements WorkMethods {
   @Override
   public Map<String, Double> run(
       OperationRequest request, SortedMap<String, Path> inputs, Path out, Progress progress) {
-    var told = adapt(progress);
-    long seed = request.getSeed();
-    return switch (request.getWorkCase()) {
-      case PREPARE ->
-          Prepare.run(engine, request.getPrepare(), inputs.get("dataset"), seed, out, told);
-      case TRAIN -> StudentTrainer.run(engine, request.getTrain(), inputs, seed, out, told);
-      case AVERAGE -> OuterStep.run(request.getAverage(), inputs, out, told);
-      case EXPORT -> Exporter.run(request.getExport(), inputs, out, told);
-      case WORK_NOT_SET -> throw GraceException.bug("operation %s has no work", request.getId());
-    };
+    StageKind kind = StageTable.load().get(request.getStage());
+    return works
+        .get(kind.name())
+        .run(
+            new StageJob(
+                engine,
+                kind.unpack("operation " + request.getId(), request.getWork()),
+                inputs,
+                request.getSeed(),
+                out,
+                adapt(progress)));
   }
 
   /** Nothing to free: the engine's library stays loaded as long as the process. */
@@ -193,50 +216,14 @@ final class GraceMethods implements WorkMethods {
     }
 
     @Override
+    public void check(Asked asked) {
+      Prompt prompt = prompt(asked);
+      processor.process(prompt.image());
+      tokenizer.encode(prompt.turns(), false);
+    }
+
+    @Override
     public List<GenerateResponse> answer(List<Asked> questions, int maxNewTokens) {
-      try {
-        return generate(questions, maxNewTokens);
-      } catch (GraceException e) {
-        if (e.category() != Category.DATA && e.category() != Category.USER) {
-          throw e;
-        }
-        return answerGoodOnes(questions, maxNewTokens, e);
-      }
-    }
-
-    /** Finds the bad questions of a batch that failed, and answers the others together. */
-    private List<GenerateResponse> answerGoodOnes(
-        List<Asked> questions, int maxNewTokens, GraceException failure) {
-      GenerateResponse[] all = new GenerateResponse[questions.size()];
-      List<Asked> good = new ArrayList<>();
-      for (int i = 0; i < all.length; i++) {
-        Asked question = questions.get(i);
-        try {
-          processor.process(prompt(question).image());
-          tokenizer.encode(prompt(question).turns(), false);
-          good.add(question);
-        } catch (GraceException e) {
-          all[i] =
-              GenerateResponse.newBuilder()
-                  .setId(question.question().getId())
-                  .setError(Lines.oneLine(e.getMessage()))
-                  .build();
-        }
-      }
-      if (good.size() == questions.size()) {
-        throw failure;
-      }
-      List<GenerateResponse> answers = good.isEmpty() ? List.of() : generate(good, maxNewTokens);
-      int next = 0;
-      for (int i = 0; i < all.length; i++) {
-        if (all[i] == null) {
-          all[i] = answers.get(next++);
-        }
-      }
-      return List.of(all);
-    }
-
-    private List<GenerateResponse> generate(List<Asked> questions, int maxNewTokens) {
       List<Prompt> prompts = questions.stream().map(Llava::prompt).toList();
       List<Generated> generated = generator.generate(prompts, maxNewTokens);
       List<GenerateResponse> answers = new ArrayList<>();

@@ -23,11 +23,13 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
+import java.util.function.Function;
 
 /** Extract and Generate: verify, borrow the model, work batch by batch, keep bad items apart. */
 final class Inference {
@@ -172,26 +174,11 @@ final class Inference {
   /** Answers a batch; questions whose images are not there never reach the model. */
   private List<GenerateResponse> answers(
       LoadedModel model, List<Question> batch, Optional<Path> images, int tokens) {
-    GenerateResponse[] result = new GenerateResponse[batch.size()];
-    List<Asked> good = new ArrayList<>();
-    List<Integer> places = new ArrayList<>();
-    for (int i = 0; i < batch.size(); i++) {
-      Question question = batch.get(i);
-      try {
-        good.add(asked(question, images));
-        places.add(i);
-      } catch (GraceException e) {
-        result[i] = bad(question, e);
-      }
-    }
-    if (!good.isEmpty()) {
-      List<GenerateResponse> answers = isolate(model, good, tokens);
-      for (int i = 0; i < places.size(); i++) {
-        result[places.get(i)] =
-            answers.get(i).toBuilder().setId(good.get(i).question().getId()).build();
-      }
-    }
-    return List.of(result);
+    return answerGood(
+        batch,
+        question -> question,
+        question -> asked(question, images),
+        good -> isolate(model, good, tokens));
   }
 
   private Asked asked(Question question, Optional<Path> images) {
@@ -209,8 +196,8 @@ final class Inference {
   }
 
   /**
-   * If a batch fails for its data, each question is tried alone, so that one bad question costs no
-   * other.
+   * If a batch fails for its data, the questions that cannot be answered are found and the others
+   * answered together. Where no question is bad by itself, each is asked alone.
    */
   private static List<GenerateResponse> isolate(
       LoadedModel model, List<Asked> questions, int tokens) {
@@ -221,18 +208,67 @@ final class Inference {
       }
       return answers;
     } catch (GraceException e) {
-      if (e.category() != Category.DATA && e.category() != Category.USER) {
+      if (!isOfData(e)) {
         throw e;
       }
       if (questions.size() == 1) {
         return List.of(bad(questions.get(0).question(), e));
       }
-      List<GenerateResponse> alone = new ArrayList<>();
-      for (Asked question : questions) {
-        alone.addAll(isolate(model, List.of(question), tokens));
-      }
-      return alone;
+      return answerGood(
+          questions,
+          Asked::question,
+          asked -> {
+            model.check(asked);
+            return asked;
+          },
+          good ->
+              good.size() < questions.size()
+                  ? isolate(model, good, tokens)
+                  : good.stream()
+                      .flatMap(asked -> isolate(model, List.of(asked), tokens).stream())
+                      .toList());
     }
+  }
+
+  /**
+   * One answer per item, in order: the reason of those that cannot be asked, else the answer.
+   *
+   * @param question the question of an item
+   * @param accept makes an item ready, or refuses it
+   * @param answer answers all that are ready
+   */
+  private static <T> List<GenerateResponse> answerGood(
+      List<T> items,
+      Function<T, Question> question,
+      Function<T, Asked> accept,
+      Function<List<Asked>, List<GenerateResponse>> answer) {
+    Map<Integer, GenerateResponse> refused = new HashMap<>();
+    List<Asked> good = new ArrayList<>();
+    for (int i = 0; i < items.size(); i++) {
+      try {
+        good.add(accept.apply(items.get(i)));
+      } catch (GraceException e) {
+        if (!isOfData(e)) {
+          throw e;
+        }
+        refused.put(i, bad(question.apply(items.get(i)), e));
+      }
+    }
+    List<GenerateResponse> answers = good.isEmpty() ? List.of() : answer.apply(good);
+    List<GenerateResponse> all = new ArrayList<>();
+    int next = 0;
+    for (int i = 0; i < items.size(); i++) {
+      String id = question.apply(items.get(i)).getId();
+      all.add(
+          refused.containsKey(i)
+              ? refused.get(i)
+              : answers.get(next++).toBuilder().setId(id).build());
+    }
+    return all;
+  }
+
+  private static boolean isOfData(GraceException error) {
+    return error.category() == Category.DATA || error.category() == Category.USER;
   }
 
   private static GenerateResponse bad(Question question, GraceException error) {

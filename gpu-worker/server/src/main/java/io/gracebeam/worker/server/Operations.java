@@ -1,6 +1,8 @@
 package io.gracebeam.worker.server;
 
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.stage.StageKind;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Operation;
@@ -30,6 +32,7 @@ final class Operations implements AutoCloseable {
   private final WorkMethods methods;
   private final References references;
   private final Publisher publisher;
+  private final StageTable table = StageTable.load();
   private final int capacity;
   private final ThreadPoolExecutor executor;
   private final LinkedHashMap<String, Running> known = new LinkedHashMap<>();
@@ -57,8 +60,9 @@ final class Operations implements AutoCloseable {
    */
   Operation submit(OperationRequest request) {
     String id = References.id(request.getId());
-    WorkKind kind = WorkKind.of(request, methods.capabilities());
-    kind.requireInputs(request);
+    StageKind kind = kind(request);
+    kind.checkInputs("operation " + id, request.getInputsMap().keySet());
+    kind.unpack("operation " + id, request.getWork());
     Path root = publisher.root(request.getStore());
     request.getInputsMap().forEach((role, ref) -> references.path("input " + role, ref.getUri()));
     synchronized (known) {
@@ -80,7 +84,7 @@ final class Operations implements AutoCloseable {
       if (old != null && old.pending()) {
         return old.snapshot();
       }
-      Running fresh = new Running(request, root, kind);
+      Running fresh = new Running(request, root);
       if (published.isPresent()) {
         if (old != null
             && old.root().equals(root)
@@ -145,12 +149,13 @@ final class Operations implements AutoCloseable {
     }
     OperationRequest request = running.request();
     try {
+      StageKind kind = kind(request);
       Manifest result =
           publisher.publish(
               running.root(),
               running.id(),
-              running.kind().stage(),
-              running.kind().output(),
+              kind.name(),
+              kind.output(),
               request.getInputsMap(),
               request.getSeed(),
               temp -> {
@@ -177,6 +182,16 @@ final class Operations implements AutoCloseable {
         running.end(Operation.State.FAILED, Lines.oneLine(error.getMessage()), error.category());
       }
     }
+  }
+
+  /** The row of a request's kind, which this worker must be able to run as an operation. */
+  private StageKind kind(OperationRequest request) {
+    if (!methods.capabilities().contains(request.getStage())) {
+      throw GraceException.user(
+          "operation %s: this worker runs no stage '%s'; allowed: %s",
+          request.getId(), request.getStage(), String.join(", ", methods.capabilities()));
+    }
+    return table.get(request.getStage());
   }
 
   private void forget() {

@@ -19,17 +19,15 @@ import java.util.stream.Collectors;
 final class Running implements WorkMethods.Progress {
   private final OperationRequest request;
   private final Path root;
-  private final WorkKind kind;
   private final Operation.Builder state;
   private final Set<Runnable> atEnd = new LinkedHashSet<>();
   private volatile boolean canceled;
   private volatile Runnable task = () -> {};
   private long started;
 
-  Running(OperationRequest request, Path root, WorkKind kind) {
+  Running(OperationRequest request, Path root) {
     this.request = request;
     this.root = root;
-    this.kind = kind;
     this.state =
         Operation.newBuilder()
             .setId(request.getId())
@@ -39,8 +37,7 @@ final class Running implements WorkMethods.Progress {
 
   /** An operation of an earlier process, whose result is published. */
   static Running finished(String id, Manifest result) {
-    Running running =
-        new Running(OperationRequest.newBuilder().setId(id).build(), null, WorkKind.PREPARE);
+    Running running = new Running(OperationRequest.newBuilder().setId(id).build(), null);
     running.succeed(result);
     return running;
   }
@@ -55,10 +52,6 @@ final class Running implements WorkMethods.Progress {
 
   Path root() {
     return root;
-  }
-
-  WorkKind kind() {
-    return kind;
   }
 
   /** Keeps the task that was queued for it, so that a canceled one gives its place back. */

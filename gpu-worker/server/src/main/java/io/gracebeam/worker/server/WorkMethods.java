@@ -21,9 +21,7 @@ public interface WorkMethods extends AutoCloseable {
   /** Names the engine for handshake and manifests. */
   EngineFacts facts();
 
-  /**
-   * Operation kinds that this worker can run, named as the fields of {@code OperationRequest.work}.
-   */
+  /** Kinds of stages that {@link #run} can run, sorted: names of rows of the stage table. */
   List<String> capabilities();
 
   /**
@@ -69,11 +67,18 @@ public interface WorkMethods extends AutoCloseable {
   /** A model in memory. Closed by the cache that loaded it, when the last user has returned it. */
   interface LoadedModel extends AutoCloseable {
     /**
-     * Greedy answers, one per question and in the same order. A bad question has {@code error} set;
-     * the others are answered as if it were not there.
+     * Refuses a question that cannot be answered, whatever is asked beside it.
      *
-     * @param asked the questions; a model that takes another number of images refuses the question
-     *     (data)
+     * @throws io.gracebeam.proto.error.GraceException (data, user) with the reason; also where the
+     *     model takes another number of images
+     */
+    void check(Asked asked);
+
+    /**
+     * Greedy answers, one per question and in the same order.
+     *
+     * @throws io.gracebeam.proto.error.GraceException (data, user) where one of the questions is
+     *     bad; none is answered then
      */
     List<GenerateResponse> answer(List<Asked> asked, int maxNewTokens);
 

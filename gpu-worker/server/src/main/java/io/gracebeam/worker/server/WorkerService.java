@@ -1,6 +1,8 @@
 package io.gracebeam.worker.server;
 
 import io.gracebeam.proto.error.Statuses;
+import io.gracebeam.proto.stage.StageKind;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.CancelRequest;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.ExtractResponse;
@@ -17,6 +19,8 @@ import io.gracebeam.worker.server.WorkMethods.EngineFacts;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 
@@ -59,7 +63,7 @@ final class WorkerService extends WorkerGrpc.WorkerImplBase {
               .setEngine(facts.description())
               .setEngineDigest(facts.digest())
               .setDevice(facts.device())
-              .addAllCapabilities(methods.capabilities())
+              .addAllCapabilities(capabilities())
               .build();
         });
   }
@@ -92,6 +96,18 @@ final class WorkerService extends WorkerGrpc.WorkerImplBase {
   @Override
   public void cancel(CancelRequest request, StreamObserver<Operation> responseObserver) {
     answer(responseObserver, () -> operations.cancel(request.getId()));
+  }
+
+  /** Operations, and the kinds of stages that Extract and Generate serve. */
+  private SortedSet<String> capabilities() {
+    SortedSet<String> names = new TreeSet<>(methods.capabilities());
+    for (StageKind kind : StageTable.load().all()) {
+      if (kind.does(ExtractRequest.getDefaultInstance())
+          || kind.does(GenerateRequest.getDefaultInstance())) {
+        names.add(kind.name());
+      }
+    }
+    return names;
   }
 
   private static <T> void answer(StreamObserver<T> observer, Supplier<T> work) {

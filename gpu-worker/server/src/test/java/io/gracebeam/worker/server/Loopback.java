@@ -1,5 +1,6 @@
 package io.gracebeam.worker.server;
 
+import com.google.protobuf.Any;
 import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Operation;
@@ -70,7 +71,8 @@ final class Loopback implements AutoCloseable {
         .setSeed(7)
         .putInputs("student", input("student"))
         .putInputs("dataset", input("dataset"))
-        .setTrain(TrainWork.newBuilder().setShards(1).setRounds(1))
+        .setStage("train")
+        .setWork(Any.pack(TrainWork.newBuilder().setShards(1).setRounds(1).build()))
         .build();
   }
 

@@ -51,7 +51,7 @@ class OperationsTest {
       assertThat(done.getResult().getMeasuresMap()).containsEntry("loss", 1.25);
       assertThat(done.getResult().getInputsMap()).containsOnlyKeys("student", "dataset");
       assertThat(Files.readString(Path.of(done.getResult().getArtifact().getUri(), "result.txt")))
-          .isEqualTo("TRAIN 7 [dataset, student]");
+          .isEqualTo("train 7 [dataset, student]");
       assertThat(worker.leftovers()).isEmpty();
     }
   }
@@ -203,7 +203,8 @@ class OperationsTest {
                 assertThat(e.getStatus().getCode()).isEqualTo(Status.Code.RESOURCE_EXHAUSTED);
                 assertThat(e.getStatus().getDescription())
                     .isEqualTo(
-                        "the worker's operation queue is full: 1 runs, 1 wait; retry later or add workers");
+                        "the worker's operation queue is full: 1 runs, 1 wait; retry later or add"
+                            + " workers");
               });
       go.countDown();
       assertThat(worker.last("b").getState()).isEqualTo(State.SUCCEEDED);
@@ -259,7 +260,21 @@ class OperationsTest {
       refused(worker, good.toBuilder().setStore("relative").build(), Category.USER, "store:");
       refused(worker, good.toBuilder().setStore("/a/../b").build(), Category.USER, "store:");
       refused(worker, good.toBuilder().clearStore().build(), Category.USER, "store:");
-      refused(worker, good.toBuilder().clearWork().build(), Category.USER, "no work");
+      refused(
+          worker,
+          good.toBuilder().clearWork().build(),
+          Category.USER,
+          "work is ''; allowed: gracebeam.v1.TrainWork");
+      refused(
+          worker,
+          good.toBuilder().setStage("answer").build(),
+          Category.USER,
+          "runs no stage 'answer'; allowed: average, export, prepare, train");
+      refused(
+          worker,
+          good.toBuilder().putInputs("dateset", good.getInputsOrThrow("dataset")).build(),
+          Category.USER,
+          "no input 'dateset'; allowed: 'student', 'dataset', 'signals', 'state'");
       refused(
           worker,
           good.toBuilder().removeInputs("dataset").build(),

@@ -2,6 +2,7 @@ package io.gracebeam.worker.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.google.protobuf.Any;
 import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.recipe.Variants;
 import io.gracebeam.proto.v1.ArtifactRef;
@@ -58,11 +59,14 @@ final class TinyWork {
   OperationRequest prepare(String id, ArtifactRef dataset, ModelShape shape) {
     return operation(id)
         .putInputs("dataset", dataset)
-        .setPrepare(
-            PrepareWork.newBuilder()
-                .setShape(shape)
-                .setTower(training(2))
-                .setInstruction(training(2)))
+        .setStage("prepare")
+        .setWork(
+            Any.pack(
+                PrepareWork.newBuilder()
+                    .setShape(shape)
+                    .setTower(training(2))
+                    .setInstruction(training(2))
+                    .build()))
         .build();
   }
 
@@ -72,24 +76,30 @@ final class TinyWork {
         .putInputs("student", model)
         .putInputs("dataset", dataset)
         .putInputs("signals", signals)
-        .setTrain(
-            TrainWork.newBuilder()
-                .setTraining(training)
-                .setGrace(grace())
-                .setVariant(variant())
-                .setShards(1)
-                .setRounds(1))
+        .setStage("train")
+        .setWork(
+            Any.pack(
+                TrainWork.newBuilder()
+                    .setTraining(training)
+                    .setGrace(grace())
+                    .setVariant(variant())
+                    .setShards(1)
+                    .setRounds(1)
+                    .build()))
         .build();
   }
 
   OperationRequest export(String id, ArtifactRef trained) {
     return operation(id)
         .putInputs("trained", trained)
-        .setExport(
-            ExportWork.newBuilder()
-                .setFormat("pack-quantized")
-                .setVariant(variant())
-                .setScales("trained"))
+        .setStage("export")
+        .setWork(
+            Any.pack(
+                ExportWork.newBuilder()
+                    .setFormat("pack-quantized")
+                    .setVariant(variant())
+                    .setScales("trained")
+                    .build()))
         .build();
   }
 

@@ -1,8 +1,12 @@
 package io.gracebeam.worker.server.testing;
 
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.stage.Executor;
+import io.gracebeam.proto.stage.StageKind;
+import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
+import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.OperationRequest;
 import io.gracebeam.proto.v1.Question;
@@ -85,7 +89,12 @@ public final class ScriptedMethods implements WorkMethods {
 
   @Override
   public List<String> capabilities() {
-    return List.of("extract", "generate", "prepare", "train", "average", "export");
+    return StageTable.load().all().stream()
+        .filter(kind -> kind.executor() == Executor.WORKER)
+        .filter(kind -> !kind.does(ExtractRequest.getDefaultInstance()))
+        .filter(kind -> !kind.does(GenerateRequest.getDefaultInstance()))
+        .map(StageKind::name)
+        .toList();
   }
 
   @Override
@@ -93,14 +102,19 @@ public final class ScriptedMethods implements WorkMethods {
     loaded.incrementAndGet();
     return new LoadedModel() {
       @Override
+      public void check(Asked asked) {
+        if (asked.question().getPrompt().startsWith("refuse")) {
+          throw GraceException.data("question %s cannot be answered", asked.question().getId());
+        }
+      }
+
+      @Override
       public List<GenerateResponse> answer(List<Asked> asked, int maxNewTokens) {
         beforeAnswer.run();
         List<GenerateResponse> answers = new ArrayList<>();
         for (Asked one : asked) {
+          check(one);
           Question question = one.question();
-          if (question.getPrompt().startsWith("refuse")) {
-            throw GraceException.data("question %s cannot be answered", question.getId());
-          }
           answers.add(
               GenerateResponse.newBuilder()
                   .setId(question.getId())
@@ -149,7 +163,7 @@ public final class ScriptedMethods implements WorkMethods {
     step.run(request, out, progress);
     write(
         out.resolve("result.txt"),
-        request.getWorkCase() + " " + request.getSeed() + " " + inputs.keySet());
+        request.getStage() + " " + request.getSeed() + " " + inputs.keySet());
     return Map.of("loss", 1.25);
   }
 

@@ -1,20 +1,17 @@
-package io.gracebeam.pipelines.run;
+package io.gracebeam.transforms.stages;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.TokenSignal;
-import io.gracebeam.transforms.stages.Signals;
 import io.gracebeam.transforms.statistics.GateSample;
 import io.gracebeam.transforms.statistics.GateStatistics;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.Map;
-import java.util.TreeMap;
+import java.util.Collection;
 
 /**
  * Teacher entropy against teacher error, over all units: the figures that tell whether the gate can
@@ -23,11 +20,11 @@ import java.util.TreeMap;
 final class GateSummary {
   private GateSummary() {}
 
-  static ObjectNode of(Map<String, ArtifactRef> units, int vocabulary) {
+  static ObjectNode of(Collection<Path> units, int vocabulary) {
     GateStatistics statistics = new GateStatistics();
     long examples = 0;
-    for (ArtifactRef unit : new TreeMap<>(units).values()) {
-      for (ExampleSignal example : Signals.read(Path.of(unit.getUri()))) {
+    for (Path unit : units) {
+      for (ExampleSignal example : Signals.read(unit)) {
         if (!example.getError().isEmpty()) {
           continue;
         }

@@ -1,39 +1,35 @@
 package io.gracebeam.transforms.providers;
 
-import io.gracebeam.transforms.client.Workers;
+import com.google.auto.service.AutoService;
+import io.gracebeam.transforms.stages.RunStages;
 import io.gracebeam.transforms.stages.StageOutputs;
 import io.gracebeam.transforms.stages.StageResult;
 import io.gracebeam.transforms.stages.StageResults;
 import io.gracebeam.transforms.stages.StageTask;
-import io.gracebeam.transforms.stages.WorkerStage;
 import java.util.List;
 import org.apache.beam.sdk.schemas.transforms.Convert;
 import org.apache.beam.sdk.schemas.transforms.SchemaTransform;
+import org.apache.beam.sdk.schemas.transforms.SchemaTransformProvider;
 import org.apache.beam.sdk.schemas.transforms.TypedSchemaTransformProvider;
 import org.apache.beam.sdk.values.PCollection;
 import org.apache.beam.sdk.values.PCollectionList;
 import org.apache.beam.sdk.values.PCollectionRowTuple;
 
 /**
- * A stage on rows. Inputs "input" (the fields of {@link StageTask}) and optionally "earlier" (of
- * {@link StageResult}); outputs "output" (of {@link StageResult}) and "errors" (of {@code
- * DeadLetter}).
+ * {@link RunStages} on rows. Inputs "input" (the fields of {@link StageTask}) and optionally
+ * "earlier" (of {@link StageResult}); outputs "output" (of {@link StageResult}) and "errors" (of
+ * {@code DeadLetter}).
  */
-abstract class WorkerStageProvider extends TypedSchemaTransformProvider<WorkerStageConfiguration> {
+@AutoService(SchemaTransformProvider.class)
+public final class RunStagesProvider
+    extends TypedSchemaTransformProvider<WorkerStageConfiguration> {
   static final String INPUT = "input";
   static final String EARLIER = "earlier";
   static final String OUTPUT = "output";
   static final String ERRORS = "errors";
 
-  private final String name;
-  private final String description;
-
-  WorkerStageProvider(String name, String description) {
-    this.name = name;
-    this.description = description;
-  }
-
-  abstract WorkerStage<?> stage(Workers workers);
+  /** For the service loader. */
+  public RunStagesProvider() {}
 
   @Override
   protected Class<WorkerStageConfiguration> configurationClass() {
@@ -42,12 +38,12 @@ abstract class WorkerStageProvider extends TypedSchemaTransformProvider<WorkerSt
 
   @Override
   public String identifier() {
-    return "beam:schematransform:io.gracebeam:" + name + ":v1";
+    return "beam:schematransform:io.gracebeam:run_stages:v1";
   }
 
   @Override
   public String description() {
-    return description;
+    return "Runs tasks of stages.";
   }
 
   @Override
@@ -62,13 +58,13 @@ abstract class WorkerStageProvider extends TypedSchemaTransformProvider<WorkerSt
 
   @Override
   protected SchemaTransform from(WorkerStageConfiguration configuration) {
-    return new OnRows(stage(configuration.client()));
+    return new OnRows(RunStages.on(configuration.client()));
   }
 
   private static final class OnRows extends SchemaTransform {
-    private final transient WorkerStage<?> stage;
+    private final transient RunStages stage;
 
-    OnRows(WorkerStage<?> stage) {
+    OnRows(RunStages stage) {
       this.stage = stage;
     }
 
@@ -76,7 +72,7 @@ abstract class WorkerStageProvider extends TypedSchemaTransformProvider<WorkerSt
     public PCollectionRowTuple expand(PCollectionRowTuple rows) {
       PCollection<StageTask> tasks =
           rows.get(INPUT).apply("ToTasks", Convert.fromRows(StageTask.class));
-      WorkerStage<?> ready = stage;
+      RunStages ready = stage;
       if (rows.has(EARLIER)) {
         PCollection<StageResult> earlier =
             rows.get(EARLIER).apply("ToResults", Convert.fromRows(StageResult.class));
