@@ -1,5 +1,7 @@
 package io.gracebeam.transforms.stages;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.AverageWork;
 import io.gracebeam.proto.v1.ExportWork;
@@ -13,6 +15,7 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SortedMap;
@@ -123,7 +126,19 @@ final class Demo {
     return result;
   }
 
-  static long counter(PipelineResult result, String name) {
+  /**
+   * Waits until a counter has a value: the direct runner adds up the last bundle's metrics on a
+   * thread of its own, which may still run when the pipeline has ended.
+   */
+  static void awaitCounter(PipelineResult result, String name, long expected) {
+    long end = System.nanoTime() + Duration.ofSeconds(10).toNanos();
+    while (counter(result, name) != expected && System.nanoTime() < end) {
+      Thread.yield();
+    }
+    assertThat(counter(result, name)).as(name).isEqualTo(expected);
+  }
+
+  private static long counter(PipelineResult result, String name) {
     long sum = 0;
     var filter =
         MetricsFilter.builder().addNameFilter(MetricNameFilter.named("gracebeam", name)).build();

@@ -76,7 +76,7 @@ class InferenceTest {
       assertThat(answer.getBuild()).isEqualTo(Builds.current());
       assertThat(answer.getEngine()).isEqualTo("scripted");
       assertThat(answer.getEngineDigest()).isEqualTo("0".repeat(64));
-      assertThat(answer.getCapabilitiesList()).contains("train", "extract", "generate");
+      assertThat(answer.getCapabilitiesList()).contains("train", "extract", "answer");
     }
   }
 
