@@ -3,15 +3,21 @@ package io.gracebeam.worker.methods.export;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.Variant;
-import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.PackedWeight;
-import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.model.LlavaConfig;
 import io.gracebeam.worker.methods.model.Part;
-import io.gracebeam.worker.methods.quantize.QuantSpecs;
+import io.gracebeam.worker.methods.quantize.Block;
+import io.gracebeam.worker.methods.quantize.Blocks;
+import io.gracebeam.worker.methods.quantize.QuantScheme;
+import io.gracebeam.worker.methods.quantize.QuantizedBlock;
+import io.gracebeam.worker.methods.quantize.QuantizedMatrix;
+import io.gracebeam.worker.methods.quantize.Quantizer;
+import io.gracebeam.worker.methods.quantize.Quantizers;
+import io.gracebeam.worker.methods.quantize.Statistic;
+import io.gracebeam.worker.methods.quantize.Statistics;
 import io.gracebeam.worker.methods.training.StateFile;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
@@ -27,9 +33,9 @@ import java.util.TreeMap;
 
 /**
  * Writes what users deploy: a compressed-tensors folder in the format pack-quantized (the decoder's
- * linears; head, vision tower and projector where the variant gives them bits; symmetric, float32
- * scales, as the model is float32), or a dense folder. What was written is read back and compared
- * weight by weight.
+ * linears; head, vision tower and projector where the variant gives them bits; float32 scales, as
+ * the model is float32), or a dense folder. The codes come from the {@link Quantizer} that the work
+ * names. What was written is read back and compared weight by weight.
  */
 public final class Exporter {
   private static final int FULL = 16;
@@ -42,8 +48,9 @@ public final class Exporter {
    * Runs the work. Input by role: {@code trained} (trained folder) or {@code model}.
    *
    * @return measures: bytes of the weights, bits per quantized weight, quantized tensors
-   * @throws GraceException user, for an unknown format or scale source, or a group size that does
-   *     not divide; bug, if a weight does not survive the round trip
+   * @throws GraceException user, for an unknown format or quantizer, a quantizer that needs
+   *     calibration, or a group size that does not divide; bug, if a weight does not survive the
+   *     round trip
    */
   public static SortedMap<String, Double> run(
       ExportWork work, Map<String, Path> inputs, Path outDir, Progress progress) {
@@ -56,9 +63,8 @@ public final class Exporter {
     }
     LlavaConfig config = LlavaConfig.read(from);
     Map<String, Tensor> dense = new LinkedHashMap<>(Checkpoint.load(from).tensors());
-    Map<String, PackedWeight> packed = new LinkedHashMap<>();
-    Map<String, float[]> expected = new HashMap<>();
-    SortedMap<Part, Scheme.Bits> parts = new TreeMap<>();
+    Map<String, QuantizedMatrix> quantized = Map.of();
+    SortedMap<Part, QuantScheme> parts = new TreeMap<>();
     if (work.getVariant().getQuantized()) {
       parts = parts(work.getVariant(), config.untied());
       boolean untie = config.tied() && parts.containsKey(Part.HEAD);
@@ -66,11 +72,11 @@ public final class Exporter {
         config = config.untied();
         dense.put(HEAD, dense.get(EMBEDDING));
       }
-      quantize(work, source, parts, dense, packed, expected);
+      quantized = quantize(work, source, parts, dense);
       if (untie) {
         // No reader makes packed embeddings: the table is written as the numbers that the head
         // packs.
-        dense.put(EMBEDDING, Tensor.of(dense.get(HEAD).shape(), expected.get(HEAD)));
+        dense.put(EMBEDDING, Tensor.of(dense.get(HEAD).shape(), quantized.get(HEAD).dequantize()));
       }
     }
     boolean pack =
@@ -81,23 +87,12 @@ public final class Exporter {
               throw GraceException.user(
                   "export format '%s'; allowed are pack-quantized, dense", work.getFormat());
         };
-    if (pack && packed.isEmpty()) {
+    if (pack && quantized.isEmpty()) {
       throw GraceException.user(
           "variant %s is not quantized; allowed export format is dense",
           work.getVariant().getName());
     }
-    SortedMap<String, Tensor> out = new TreeMap<>();
-    dense.forEach(
-        (name, t) -> {
-          PackedWeight w = packed.get(name);
-          if (w == null) {
-            out.put(name, t.dtype().floating() ? Tensor.of(t.shape(), t.floats()) : t);
-          } else if (pack) {
-            put(out, name, w);
-          } else {
-            out.put(name, Tensor.of(t.shape(), w.dequantize()));
-          }
-        });
+    SortedMap<String, Tensor> out = tensors(dense, quantized, pack);
     Files2.folder(outDir);
     config.write(outDir);
     CheckpointWriter.write(outDir, out);
@@ -107,19 +102,37 @@ public final class Exporter {
       Variant v = work.getVariant();
       Scheme.of(parts, bits(v.hasKvBits(), v.getKvBits())).addTo(outDir, headDim);
     }
-    verify(outDir, pack ? headDim : 0, expected, dense);
-    progress.report(1, "exported %d quantized weights".formatted(packed.size()));
-    return measures(out, packed);
+    verify(outDir, pack ? headDim : 0, quantized, dense);
+    progress.report(1, "exported %d quantized weights".formatted(quantized.size()));
+    return measures(out, quantized);
+  }
+
+  /** The tensors to write: quantized weights packed or as their numbers, all else as float32. */
+  private static SortedMap<String, Tensor> tensors(
+      Map<String, Tensor> dense, Map<String, QuantizedMatrix> quantized, boolean pack) {
+    SortedMap<String, Tensor> out = new TreeMap<>();
+    dense.forEach(
+        (name, t) -> {
+          QuantizedMatrix w = quantized.get(name);
+          if (w == null) {
+            out.put(name, t.dtype().floating() ? Tensor.of(t.shape(), t.floats()) : t);
+          } else if (pack) {
+            put(out, name, w.weight());
+          } else {
+            out.put(name, Tensor.of(t.shape(), w.dequantize()));
+          }
+        });
+    return out;
   }
 
   /**
    * Bits and group sizes of what is quantized. Parts beside the decoder have groups of its size
    * where that divides all their input widths, else one scale per row.
    */
-  private static SortedMap<Part, Scheme.Bits> parts(Variant v, LlavaConfig config) {
-    SortedMap<Part, Scheme.Bits> out = new TreeMap<>();
+  private static SortedMap<Part, QuantScheme> parts(Variant v, LlavaConfig config) {
+    SortedMap<Part, QuantScheme> out = new TreeMap<>();
     int size = v.getPerTensor() ? -1 : v.getGroupSize();
-    out.put(Part.DECODER, new Scheme.Bits(v.getBits(), size));
+    out.put(Part.DECODER, new QuantScheme(v.getBits(), size, v.getPerTensor()));
     Map<Part, Integer> others =
         Map.of(
             Part.HEAD, bits(v.hasHeadBits(), v.getHeadBits()),
@@ -133,7 +146,7 @@ public final class Exporter {
                     .filter(e -> Part.of(e.getKey()).equals(Optional.of(part)))
                     .map(e -> (int) e.getValue()[1])
                     .toList();
-            out.put(part, new Scheme.Bits(bits, group(size, cols)));
+            out.put(part, new QuantScheme(bits, group(size, cols), false));
           }
         });
     return out;
@@ -148,65 +161,46 @@ public final class Exporter {
     return given ? bits : FULL;
   }
 
-  private static void quantize(
-      ExportWork work,
-      Path source,
-      Map<Part, Scheme.Bits> parts,
-      Map<String, Tensor> dense,
-      Map<String, PackedWeight> packed,
-      Map<String, float[]> expected) {
-    Variant v = work.getVariant();
-    SortedMap<String, float[]> state =
-        work.getScales().equals("trained") ? StateFile.read(source.resolve(StateFile.FILE)) : null;
-    dense.forEach(
-        (name, t) -> {
-          Part part = Part.of(name).filter(parts::containsKey).orElse(null);
-          if (part == null) {
-            return;
-          }
-          int rows = (int) t.shape()[0];
-          int cols = (int) t.shape()[1];
-          Scheme.Bits b = parts.get(part);
-          boolean decoder = part == Part.DECODER;
-          QuantSpec spec =
-              QuantSpecs.of(name, rows, cols, b.bits(), b.size(), decoder && v.getPerTensor());
-          float[] w = t.floats();
-          float[] theta =
-              decoder && state != null
-                  ? state.get("theta." + name)
-                  : roundedScales(work.getScales(), w, rows, cols, spec);
-          if (theta == null || theta.length != spec.groups(rows, cols)) {
-            throw GraceException.data(
-                "the trained state has %s log-scales for %s; variant %s calls for %d",
-                theta == null ? "no" : Integer.toString(theta.length),
-                name,
-                v.getName(),
-                spec.groups(rows, cols));
-          }
-          packed.put(name, PackedWeight.quantize(w, theta, rows, cols, spec));
-          float[] what = new float[w.length];
-          LogScaleQuantizer.fakeQuantize(w, theta, rows, cols, spec, what);
-          expected.put(name, what);
-        });
+  /**
+   * Quantizes the parts with the work's quantizer; tensors that it changed replace the dense ones.
+   */
+  private static Map<String, QuantizedMatrix> quantize(
+      ExportWork work, Path source, Map<Part, QuantScheme> parts, Map<String, Tensor> dense) {
+    Quantizer quantizer = Quantizers.get(work.getScales());
+    Statistics statistics = statistics(quantizer, source);
+    Map<String, QuantizedMatrix> out = new LinkedHashMap<>();
+    for (Block block : Blocks.of(dense, parts.keySet())) {
+      QuantScheme scheme = parts.get(block.part());
+      QuantizedBlock made = quantizer.quantize(block, statistics, scheme);
+      made.check(quantizer.name(), block, scheme);
+      dense.putAll(made.changed());
+      out.putAll(made.matrices());
+    }
+    return out;
   }
 
-  /**
-   * Log-scales of rounding after training: the largest weight's, or those of least squared error.
-   * Parts of a trained model that have 8 bits take the largest weight's, since the search's grid
-   * has no ratio at 1 and clipping wins nothing there.
-   */
-  private static float[] roundedScales(
-      String scales, float[] w, int rows, int cols, QuantSpec spec) {
-    return switch (scales) {
-      case "rtn" -> LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec);
-      case "", "mse" -> LogScaleQuantizer.searchLogScales(w, rows, cols, spec);
-      case "trained" ->
-          spec.bits() == 8
-              ? LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec)
-              : LogScaleQuantizer.searchLogScales(w, rows, cols, spec);
-      default ->
-          throw GraceException.user("export scales '%s'; allowed are trained, rtn, mse", scales);
-    };
+  /** What an export can tell a quantizer. */
+  private static Statistics statistics(Quantizer quantizer, Path source) {
+    for (Statistic need : quantizer.needs()) {
+      if (need != Statistic.TRAINED_SCALES) {
+        throw GraceException.user(
+            "quantizer %s needs %s; allowed for an export are quantizers that need trained"
+                + " log-scales or nothing",
+            quantizer.name(), need.words());
+      }
+    }
+    if (quantizer.needs().isEmpty()) {
+      return Statistics.none();
+    }
+    Map<String, float[]> theta = new HashMap<>();
+    StateFile.read(source.resolve(StateFile.FILE))
+        .forEach(
+            (name, values) -> {
+              if (name.startsWith(StateFile.LOG_SCALES)) {
+                theta.put(name.substring(StateFile.LOG_SCALES.length()), values);
+              }
+            });
+    return new Statistics(theta, Map.of());
   }
 
   private static void put(SortedMap<String, Tensor> out, String name, PackedWeight w) {
@@ -219,14 +213,15 @@ public final class Exporter {
 
   /** Compares what was written; a head width of 0 stands for a dense folder. */
   private static void verify(
-      Path folder, int headDim, Map<String, float[]> expected, Map<String, Tensor> dense) {
+      Path folder, int headDim, Map<String, QuantizedMatrix> quantized, Map<String, Tensor> dense) {
     Map<String, Tensor> back = Checkpoint.load(folder).tensors();
     Map<String, PackedWeight> packed =
         headDim > 0 ? PackedModel.packedWeights(Scheme.read(folder, headDim), back) : Map.of();
     List<String> wrong = new ArrayList<>();
     dense.forEach(
         (name, t) -> {
-          float[] want = expected.containsKey(name) ? expected.get(name) : t.floats();
+          float[] want =
+              quantized.containsKey(name) ? quantized.get(name).dequantize() : t.floats();
           float[] got =
               packed.containsKey(name)
                   ? packed.get(name).dequantize()
@@ -255,13 +250,14 @@ public final class Exporter {
   }
 
   private static SortedMap<String, Double> measures(
-      Map<String, Tensor> out, Map<String, PackedWeight> packed) {
+      Map<String, Tensor> out, Map<String, QuantizedMatrix> quantized) {
     SortedMap<String, Double> m = new TreeMap<>();
     m.put("weightBytes", (double) out.values().stream().mapToLong(t -> t.data().limit()).sum());
-    m.put("quantizedTensors", (double) packed.size());
-    if (!packed.isEmpty()) {
-      long bytes = packed.values().stream().mapToLong(PackedWeight::bytes).sum();
-      long weights = packed.values().stream().mapToLong(w -> (long) w.rows() * w.cols()).sum();
+    m.put("quantizedTensors", (double) quantized.size());
+    if (!quantized.isEmpty()) {
+      List<PackedWeight> all = quantized.values().stream().map(QuantizedMatrix::weight).toList();
+      long bytes = all.stream().mapToLong(PackedWeight::bytes).sum();
+      long weights = all.stream().mapToLong(w -> (long) w.rows() * w.cols()).sum();
       m.put("bitsPerQuantizedWeight", 8.0 * bytes / weights);
     }
     return m;

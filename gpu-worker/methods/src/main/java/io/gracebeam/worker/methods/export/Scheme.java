@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.methods.model.Part;
+import io.gracebeam.worker.methods.quantize.QuantScheme;
 import io.gracebeam.worker.methods.work.Files2;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -49,20 +50,18 @@ record Scheme(List<Group> groups, int kvBits) {
     }
   }
 
-  /** Bits and group size of a part; a size of -1 means one scale per row. */
-  record Bits(int bits, int size) {}
-
   /**
    * The scheme of an export.
    *
    * @param parts what is quantized, the decoder among them
    */
-  static Scheme of(SortedMap<Part, Bits> parts, int kvBits) {
+  static Scheme of(SortedMap<Part, QuantScheme> parts, int kvBits) {
     List<Group> groups = new ArrayList<>();
     parts.forEach(
-        (part, b) -> {
+        (part, form) -> {
           String target = part == Part.DECODER ? Targets.LINEAR : TARGETS.get(part);
-          groups.add(new Group(List.of(target), b.bits(), b.size()));
+          int size = form.perTensor() ? -1 : form.groupSize();
+          groups.add(new Group(List.of(target), form.bits(), size));
         });
     return new Scheme(groups, kvBits);
   }

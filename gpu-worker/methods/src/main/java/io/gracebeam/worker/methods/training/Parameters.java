@@ -17,7 +17,7 @@ import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.kernels.QuantizedStep;
 import io.gracebeam.worker.kernels.ScaleStep;
 import io.gracebeam.worker.kernels.WeightCopy;
-import io.gracebeam.worker.methods.quantize.QuantSpecs;
+import io.gracebeam.worker.methods.quantize.QuantScheme;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -32,7 +32,7 @@ import java.util.TreeMap;
  * straight-through step takes their gradients to W and theta.
  */
 final class Parameters {
-  static final String THETA = "theta.";
+  static final String THETA = StateFile.LOG_SCALES;
   private static final String M = "m.";
   private static final String V = "v.";
   private static final double EPS = 1e-8;
@@ -112,7 +112,7 @@ final class Parameters {
   void quantize(List<String> names, int bits, int groupSize, boolean perTensor) {
     for (Slot s : slots) {
       if (names.contains(s.name)) {
-        QuantSpec spec = QuantSpecs.of(s.name, s.rows, s.cols, bits, groupSize, perTensor);
+        QuantSpec spec = new QuantScheme(bits, groupSize, perTensor).spec(s.name, s.rows, s.cols);
         s.latent = new LatentWeight(s.w, s.rows, s.cols, spec);
         s.theta = LogScaleQuantizer.searchLogScales(s.w, s.rows, s.cols, spec);
         s.thetaMoments = Moments.zeros(s.theta.length);

@@ -22,6 +22,9 @@ public final class StateFile {
   /** File name inside a trained folder. */
   public static final String FILE = "state.safetensors";
 
+  /** What stands before a weight's name in the name of its log-scales. */
+  public static final String LOG_SCALES = "theta.";
+
   private StateFile() {}
 
   /** Writes the tensors. */

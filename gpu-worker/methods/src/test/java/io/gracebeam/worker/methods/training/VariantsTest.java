@@ -219,7 +219,7 @@ class VariantsTest {
     assertThat(quantized).isEqualTo(14);
     assertThatThrownBy(() -> export("what", student, "dense", "best", v))
         .isInstanceOf(GraceException.class)
-        .hasMessage("export scales 'best'; allowed are trained, rtn, mse");
+        .hasMessage("quantizer: 'best' is unknown; allowed: mse, rtn, toward-zero, trained");
   }
 
   @ParameterizedTest
