@@ -44,12 +44,17 @@ GK_TARGET(GK_AMX_ISA) void gk_amx_begin(const gk_product *p) {
   _tile_loadconfig(&c);
 }
 
+/* `zeros`: zero points of the 16 rows, or null. */
 GK_TARGET(GK_AMX_ISA) GK_INLINE void gk_amx_sums(const gk_product *p, int32_t from, int32_t n, int32_t run, const int32_t *high,
-                                                 const int32_t *low, __m512 scale, float *sums) {
+                                                 const int32_t *low, __m512 scale, const int8_t *zeros, float *sums) {
   for (int32_t i = 0; i < n; i++) {
     const int64_t at = (int64_t)(from + i) * p->w->runs + run;
     const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(high + 16 * i), 8), _mm512_load_si512(low + 16 * i));
-    const __m512i dot = _mm512_add_epi32(both, _mm512_set1_epi32(p->input.center[at]));
+    __m512i dot = _mm512_add_epi32(both, _mm512_set1_epi32(p->input.center[at]));
+    if (zeros != NULL) {
+      const __m512i zero = _mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)zeros));
+      dot = _mm512_add_epi32(dot, _mm512_mullo_epi32(zero, _mm512_set1_epi32(gk_minus_sum(p->w, p->input.center[at]))));
+    }
     const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(p->input.scales[at]));
     _mm512_store_ps(sums + 16 * i, _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), factor, _mm512_load_ps(sums + 16 * i)));
   }
@@ -60,6 +65,7 @@ GK_TARGET(GK_AMX_ISA) GK_INLINE void gk_amx_inputs(const gk_product *p, int64_t 
   const gk_weight *w = p->w;
   const uint8_t *scales = p->blocks + block * w->stride;
   const uint8_t *codes = scales + w->scale_bytes;
+  const int8_t *zeros = w->form & GK_ZEROS ? (const int8_t *)codes - gk_zero_bytes(w) : NULL;
   const int64_t row = gk_codes_per_row(w);
   const int8_t *x = p->input.codes + from * row;
   const int8_t *x2 = x + GK_AMX_INPUTS * row;
@@ -104,16 +110,17 @@ GK_TARGET(GK_AMX_ISA) GK_INLINE void gk_amx_inputs(const gk_product *p, int64_t 
       _tile_stored(3, dots[3], 64);
     }
     __m512 scale;
-    if (w->wide_scales) {
+    if (w->form & GK_WIDE) {
       scale = _mm512_loadu_ps(scales + (int64_t)run * 64);
     } else {
       const __m256i half = _mm256_loadu_si256((const __m256i *)(scales + (int64_t)run * 32));
       scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
     }
-    gk_amx_sums(p, from, GK_AMX_INPUTS, run, dots[0], dots[1], scale, sums);
+    gk_amx_sums(p, from, GK_AMX_INPUTS, run, dots[0], dots[1], scale, zeros, sums);
     if (two) {
-      gk_amx_sums(p, from + GK_AMX_INPUTS, GK_AMX_INPUTS, run, dots[2], dots[3], scale, sums + GK_AMX_INPUTS * GK_ROWS);
+      gk_amx_sums(p, from + GK_AMX_INPUTS, GK_AMX_INPUTS, run, dots[2], dots[3], scale, zeros, sums + GK_AMX_INPUTS * GK_ROWS);
     }
+    zeros += zeros != NULL ? GK_ROWS : 0;
   }
   const int64_t first_row = block * GK_ROWS;
   const int64_t left = w->rows - first_row;

@@ -16,6 +16,25 @@
 #define GK_VNNI_ISA "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
 #define GK_AMX_ISA GK_VNNI_ISA ",amx-tile,amx-int8"
 
+/* Calls body(..., form, bytes) with constants, so that each form of a weight has inner loops of its own. */
+#define GK_FORM(form, bytes, body, ...)      \
+  case (form) | (bytes) << 2:                \
+    body(__VA_ARGS__, form, bytes);          \
+    break;
+#define GK_EACH_FORM(w, body, ...)                        \
+  switch ((w)->form | ((w)->code_bits == 8) << 2) {       \
+    GK_FORM(0, 0, body, __VA_ARGS__)                      \
+    GK_FORM(GK_WIDE, 0, body, __VA_ARGS__)                \
+    GK_FORM(GK_ZEROS, 0, body, __VA_ARGS__)               \
+    GK_FORM(GK_WIDE | GK_ZEROS, 0, body, __VA_ARGS__)     \
+    GK_FORM(0, 1, body, __VA_ARGS__)                      \
+    GK_FORM(GK_WIDE, 1, body, __VA_ARGS__)                \
+    GK_FORM(GK_ZEROS, 1, body, __VA_ARGS__)               \
+    GK_FORM(GK_WIDE | GK_ZEROS, 1, body, __VA_ARGS__)     \
+    default:                                              \
+      break;                                              \
+  }
+
 /* A checked weight: its header and what lies behind it. */
 typedef struct {
   gk_weight head;
@@ -58,10 +77,14 @@ static inline int64_t gk_codes_per_row(const gk_weight *w) { return (int64_t)w->
 
 static inline int64_t gk_padded_cols(const gk_weight *w) { return gk_round_up(w->cols, 4); }
 
+/* The sum of a run's inputs, negated, from the number in `center`, of which it is a whole part. */
+static inline int32_t gk_minus_sum(const gk_weight *w, int32_t center) { return center / (1 << (w->code_bits - 1)); }
+
 /* Computes sixteen rows for all inputs. */
 typedef void gk_block(const gk_product *p, int64_t block);
 
-/* Weights of codes with AVX-512 VNNI: the inputs from the given one on. */
+/* Weights of codes with AVX-512 VNNI: all inputs, and those from the given one on. */
+gk_block gk_block_vnni;
 void gk_rest_vnni(const gk_product *p, int64_t block, int32_t from);
 
 /* Weights of codes with AMX; gk_amx_begin comes before a thread's first block, gk_amx_end after its last. */

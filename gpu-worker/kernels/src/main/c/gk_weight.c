@@ -39,10 +39,10 @@ static int32_t gk_run_length(int32_t n) {
   return 1;
 }
 
-int32_t gk_describe_weight(gk_weight *w, int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales) {
+int32_t gk_describe_weight(gk_weight *w, int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t form) {
   const int dense = bits == 16 || bits == 32;
   if (bits < 2 || (bits > 8 && !dense) || rows < 1 || rows > GK_MAX_SIZE || cols < 1 || cols > GK_MAX_SIZE || group < 1 || group > cols ||
-      cols % group != 0 || (wide_scales != 0 && wide_scales != 1) || (dense && (group != cols || wide_scales))) {
+      cols % group != 0 || (form & ~(GK_WIDE | GK_ZEROS)) != 0 || (dense && (group != cols || form != 0))) {
     return GK_ESIZE;
   }
   memset(w, 0, sizeof *w);
@@ -52,12 +52,12 @@ int32_t gk_describe_weight(gk_weight *w, int32_t bits, int32_t rows, int32_t col
   w->rows = rows;
   w->cols = cols;
   w->group = group;
-  w->wide_scales = wide_scales;
+  w->form = form;
   w->code_bits = bits <= 4 ? 4 : bits <= 8 ? 8 : bits;
   w->run = dense ? cols : gk_run_length(group);
   w->runs = cols / w->run;
   w->run_steps = (w->run + gk_tile_cols(w) - 1) / gk_tile_cols(w);
-  w->scale_bytes = dense ? 0 : gk_round_up((int64_t)w->runs * GK_ROWS * (wide_scales ? 4 : 2), GK_ALIGN);
+  w->scale_bytes = dense ? 0 : gk_round_up((int64_t)w->runs * GK_ROWS * (form & GK_WIDE ? 4 : 2), GK_ALIGN) + gk_zero_bytes(w);
   w->stride = w->scale_bytes + (int64_t)w->runs * w->run_steps * gk_tile_bytes(w);
   return 0;
 }
@@ -71,16 +71,16 @@ int32_t gk_open_weight(const void *weight, int64_t bytes, gk_weight *out) {
   }
   gk_weight found;
   memcpy(&found, weight, sizeof found);
-  if (gk_describe_weight(out, found.bits, found.rows, found.cols, found.group, found.wide_scales) != 0 ||
+  if (gk_describe_weight(out, found.bits, found.rows, found.cols, found.group, found.form) != 0 ||
       memcmp(&found, out, sizeof found) != 0 || gk_total_bytes(out) != bytes) {
     return GK_EFORMAT;
   }
   return 0;
 }
 
-int64_t gk_weight_bytes(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales) {
+int64_t gk_weight_bytes(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t form) {
   gk_weight w;
-  int32_t error = gk_describe_weight(&w, bits, rows, cols, group, wide_scales);
+  int32_t error = gk_describe_weight(&w, bits, rows, cols, group, form);
   return error != 0 ? error : gk_total_bytes(&w);
 }
 
@@ -98,7 +98,7 @@ static uint32_t gk_code(const uint32_t *words, int64_t c, int32_t bits) {
 static void gk_put_scale(const gk_weight *w, uint8_t *scales, int64_t at, float value) {
   uint32_t raw;
   memcpy(&raw, &value, sizeof raw);
-  if (w->wide_scales) {
+  if (w->form & GK_WIDE) {
     memcpy(scales + 4 * at, &raw, 4);
   } else {
     uint16_t half = (uint16_t)(raw >> 16);
@@ -135,14 +135,14 @@ int32_t gk_pack_dense(const void *values, int32_t bits, int32_t rows, int32_t co
   return 0;
 }
 
-int32_t gk_pack(const int32_t *words, const float *scales, int32_t bits, int32_t rows, int32_t cols, int32_t group,
-                int32_t wide_scales, void *out, int64_t out_bytes) {
+int32_t gk_pack(const int32_t *words, const float *scales, const int8_t *zeros, int32_t bits, int32_t rows, int32_t cols, int32_t group,
+                int32_t form, void *out, int64_t out_bytes) {
   gk_weight w;
-  int32_t error = bits > 8 ? GK_ESIZE : gk_describe_weight(&w, bits, rows, cols, group, wide_scales);
+  int32_t error = bits > 8 ? GK_ESIZE : gk_describe_weight(&w, bits, rows, cols, group, form);
   if (error != 0) {
     return error;
   }
-  if (words == NULL || scales == NULL || !gk_aligned(out)) {
+  if (words == NULL || scales == NULL || (zeros == NULL) != !(form & GK_ZEROS) || !gk_aligned(out)) {
     return GK_EALIGN;
   }
   if (out_bytes != gk_total_bytes(&w)) {
@@ -158,14 +158,19 @@ int32_t gk_pack(const int32_t *words, const float *scales, int32_t bits, int32_t
   for (int64_t block = 0; block < gk_blocks(&w); block++) {
     uint8_t *base = (uint8_t *)out + GK_ALIGN + block * w.stride;
     uint8_t *codes = base + w.scale_bytes;
+    int8_t *zero = (int8_t *)codes - gk_zero_bytes(&w);
     memset(base, 0, (size_t)w.scale_bytes);
     memset(codes, nothing, (size_t)(w.stride - w.scale_bytes));
     for (int32_t r = 0; r < GK_ROWS && block * GK_ROWS + r < rows; r++) {
       const int64_t row = block * GK_ROWS + r;
       const uint32_t *source = (const uint32_t *)words + row * row_words;
-      const float *row_scales = scales + row * (cols / group);
+      const int64_t row_groups = row * (cols / group);
       for (int32_t run = 0; run < w.runs; run++) {
-        gk_put_scale(&w, base, (int64_t)run * GK_ROWS + r, row_scales[(int64_t)run * w.run / group]);
+        const int64_t at_group = row_groups + (int64_t)run * w.run / group;
+        gk_put_scale(&w, base, (int64_t)run * GK_ROWS + r, scales[at_group]);
+        if (zeros != NULL) {
+          zero[(int64_t)run * GK_ROWS + r] = zeros[at_group];
+        }
         uint8_t *tiles = codes + (int64_t)run * w.run_steps * tile;
         for (int32_t k = 0; k < w.run; k++) {
           uint32_t code = gk_code(source, (int64_t)run * w.run + k, bits) + shift;

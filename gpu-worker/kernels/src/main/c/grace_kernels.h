@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define GK_VERSION 4
+#define GK_VERSION 5
 
 #define GK_ESIZE (-1)  /* a size that does not fit the others, or is out of range */
 #define GK_EALIGN (-2) /* a pointer that is null or not aligned to 64 bytes */
@@ -68,19 +68,22 @@ void *gk_reserve(int64_t bytes);
 void gk_release(void *memory, int64_t bytes);
 
 /*
- * Bytes of a packed weight [rows, cols] of 2 to 8, 16 or 32 bits, one scale for each `group` consecutive elements of a row.
- * `wide_scales` is 0 if every scale is a bfloat16 number (2 bytes each), else 1 (4 bytes each).
+ * Bytes of a packed weight [rows, cols] of 2 to 8, 16 or 32 bits, one scale for each `group` consecutive elements of a row. `form` is a
+ * sum of GK_WIDE, where some scale is no bfloat16 number (4 bytes for each then, else 2), and GK_ZEROS, where groups have zero points.
  */
-int64_t gk_weight_bytes(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales);
+#define GK_WIDE 1
+#define GK_ZEROS 2
+int64_t gk_weight_bytes(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t form);
 
 /*
  * Packs codes for gk_matmul: tiles of 16 rows by 8 columns.
  *
  * words: [rows, ceil(cols * bits / 32)], code + 2^(bits-1) of element i in bits [i * bits, (i + 1) * bits), lowest first
- * (compressed-tensors' pack-quantized). scales: [rows, cols / group].
+ * (compressed-tensors' pack-quantized). scales: [rows, cols / group]. zeros, with GK_ZEROS, else null: the code that stands for 0, in
+ * the range of codes, [rows, cols / group]; the weight is scale * (code - zero).
  */
-int32_t gk_pack(const int32_t *words, const float *scales, int32_t bits, int32_t rows, int32_t cols, int32_t group,
-                int32_t wide_scales, void *out, int64_t out_bytes);
+int32_t gk_pack(const int32_t *words, const float *scales, const int8_t *zeros, int32_t bits, int32_t rows, int32_t cols, int32_t group,
+                int32_t form, void *out, int64_t out_bytes);
 
 /* Packs bfloat16 (16 bits) or float32 (32 bits) numbers [rows, cols] for gk_matmul, which then multiplies them with float32 inputs as
  * they are; gk_weight_bytes of such a weight are those with one group per row. */
@@ -94,7 +97,7 @@ int64_t gk_matmul_scratch(const void *weight, int64_t weight_bytes, int32_t m);
  *
  * Each run of at most 128 inputs that share their scale is rounded to 16-bit integers with a scale of its own, absmax / 32639;
  * products and sums of such a run are exact integers, runs are added in float32 in ascending order with one rounding each
- * (fused multiply-add). So the result depends neither on the instruction set nor on threads nor on m.
+ * (fused multiply-add). A zero point z is taken off the integer sum, as z times the sum of the run's inputs. So the result depends neither on the instruction set nor on threads nor on m.
  */
 int32_t gk_matmul(gk_pool *pool, int32_t isa, const void *weight, int64_t weight_bytes, const float *x, int32_t m, float *y,
                   void *scratch, int64_t scratch_bytes);

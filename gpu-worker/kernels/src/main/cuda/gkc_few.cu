@@ -24,15 +24,16 @@ GKC_DEVICE uint4 inputs_of(const GkcProduct &p, int tile, int unit, int lane) {
 }
 
 /* Sums of one warp: kBlocks row blocks by kTiles tiles of 8 inputs. */
-template <int kBits, int kTiles, int kBlocks>
+template <int kBits, int kTiles, int kBlocks, bool kZeros>
 struct Sums {
   float all[kBlocks][kTiles][4];
   float group[kBlocks][kTiles][4];
   float2 scales[kBlocks]; /* of the group at hand */
+  GkcOffsets offsets[kBlocks];
 };
 
-template <int kBits, int kTiles, int kBlocks>
-GKC_DEVICE void add_group(const GkcProduct &p, const int (&block)[kBlocks], int next, int lane, Sums<kBits, kTiles, kBlocks> &s) {
+template <int kBits, int kTiles, int kBlocks, bool kZeros>
+GKC_DEVICE void add_group(const GkcProduct &p, const int (&block)[kBlocks], int next, int lane, Sums<kBits, kTiles, kBlocks, kZeros> &s) {
 #pragma unroll
   for (int b = 0; b < kBlocks; b++) {
 #pragma unroll
@@ -45,13 +46,16 @@ GKC_DEVICE void add_group(const GkcProduct &p, const int (&block)[kBlocks], int 
     }
     if (next < p.w.groups) {
       s.scales[b] = gkc_scales<kBits>(p.w, block[b], next, lane / 4);
+      if (kZeros) {
+        s.offsets[b] = gkc_offsets<kBits>(p.w, block[b], next, lane / 4);
+      }
     }
   }
 }
 
-template <int kBits, int kTiles, int kBlocks>
+template <int kBits, int kTiles, int kBlocks, bool kZeros>
 GKC_DEVICE void add_unit(const GkcProduct &p, const uint4 (&codes)[kBlocks][gkc_loads(kBits)], int chunk, int half, int lane,
-                         Sums<kBits, kTiles, kBlocks> &s) {
+                         Sums<kBits, kTiles, kBlocks, kZeros> &s) {
   uint4 x[kTiles];
 #pragma unroll
   for (int n = 0; n < kTiles; n++) {
@@ -62,7 +66,7 @@ GKC_DEVICE void add_unit(const GkcProduct &p, const uint4 (&codes)[kBlocks][gkc_
 #pragma unroll
     for (int step = 0; step < 2; step++) {
       uint32_t a[4];
-      gkc_operand<kBits>(codes[b], half * 2 + step, a);
+      gkc_operand<kBits>(codes[b], half * 2 + step, kZeros ? s.offsets[b] : gkc_symmetric<kBits>(), a);
 #pragma unroll
       for (int n = 0; n < kTiles; n++) {
         gkc_mma(s.group[b][n], a, gkc_word(x[n], 2 * step), gkc_word(x[n], 2 * step + 1));
@@ -85,8 +89,8 @@ GKC_DEVICE void load_chunk(const GkcMatrix &w, const int (&block)[kBlocks], int 
 }
 
 /* Adds the warps' sums up and writes them. */
-template <int kBits, int kTiles, int kBlocks>
-GKC_DEVICE void reduce(const GkcProduct &p, const Sums<kBits, kTiles, kBlocks> &s, int warp, int lane) {
+template <int kBits, int kTiles, int kBlocks, bool kZeros>
+GKC_DEVICE void reduce(const GkcProduct &p, const Sums<kBits, kTiles, kBlocks, kZeros> &s, int warp, int lane) {
   constexpr int kPitch = kTiles * 8 + 1; /* of a row, against conflicts */
   constexpr int kRows = kBlocks * kGkcRows;
   float *parts = (float *)gkc_shared(); /* [kWarps, kRows, kPitch] */
@@ -114,7 +118,7 @@ GKC_DEVICE void reduce(const GkcProduct &p, const Sums<kBits, kTiles, kBlocks> &
   }
 }
 
-template <int kBits, int kTiles, int kBlocks>
+template <int kBits, int kTiles, int kBlocks, bool kZeros>
 __global__ void __launch_bounds__(kThreads, 2) few(GkcProduct p) {
   constexpr int kDepth = depth(kBits, kBlocks);
   const int lane = (int)threadIdx.x % kGkcWarp;
@@ -127,7 +131,7 @@ __global__ void __launch_bounds__(kThreads, 2) few(GkcProduct p) {
     const int wanted = (int)blockIdx.x * kBlocks + b;
     block[b] = wanted < p.w.blocks ? wanted : p.w.blocks - 1; /* computed again, not written */
   }
-  Sums<kBits, kTiles, kBlocks> s = {};
+  Sums<kBits, kTiles, kBlocks, kZeros> s = {};
   uint4 ring[kDepth][kBlocks][gkc_loads(kBits)];
 #pragma unroll
   for (int d = 0; d < kDepth; d++) {
@@ -148,7 +152,7 @@ __global__ void __launch_bounds__(kThreads, 2) few(GkcProduct p) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
           if (chunk * 2 + half < p.w.units) {
-            add_unit<kBits, kTiles, kBlocks>(p, ring[d], chunk, half, lane, s);
+            add_unit<kBits, kTiles, kBlocks, kZeros>(p, ring[d], chunk, half, lane, s);
             if (--left == 0) {
               add_group(p, block, ++group, lane, s);
               left = p.w.group_units;
@@ -167,25 +171,28 @@ __global__ void __launch_bounds__(kThreads, 2) few(GkcProduct p) {
   reduce(p, s, warp, lane);
 }
 
-template <int kBits, int kTiles, int kBlocks>
+template <int kBits, int kTiles, int kBlocks, bool kZeros>
 int32_t start(const GkcProduct &p, void *stream) {
   const size_t bytes = sizeof(float) * kWarps * kBlocks * kGkcRows * (kTiles * 8 + 1);
-  return gkc_launch(few<kBits, kTiles, kBlocks>, dim3((unsigned)gkc_ceil(p.w.blocks, kBlocks)), kThreads, bytes, stream, p);
+  return gkc_launch(few<kBits, kTiles, kBlocks, kZeros>, dim3((unsigned)gkc_ceil(p.w.blocks, kBlocks)), kThreads, bytes, stream, p);
 }
 
 /* Several row blocks share their inputs' loads, as soon as that leaves enough blocks for a large GPU (about 132 processors). */
-template <int kBits, int kTiles>
+template <int kBits, int kTiles, bool kZeros>
 int32_t start_sized(const GkcProduct &p, void *stream) {
-  return p.w.blocks >= 2 * 264 ? start<kBits, kTiles, 2>(p, stream) : start<kBits, kTiles, 1>(p, stream);
+  return p.w.blocks >= 2 * 264 ? start<kBits, kTiles, 2, kZeros>(p, stream) : start<kBits, kTiles, 1, kZeros>(p, stream);
 }
 
-template <int kBits>
+template <int kBits, bool kZeros>
 int32_t start_few(const GkcProduct &p, void *stream) {
-  return p.m <= 8 ? start_sized<kBits, 1>(p, stream) : start_sized<kBits, 2>(p, stream);
+  return p.m <= 8 ? start_sized<kBits, 1, kZeros>(p, stream) : start_sized<kBits, 2, kZeros>(p, stream);
 }
 
 }  // namespace
 
 int32_t gkc_few(const GkcProduct &p, int bits, void *stream) {
-  return bits == 4 ? start_few<4>(p, stream) : bits == 8 ? start_few<8>(p, stream) : start_few<16>(p, stream);
+  if (p.w.zeros != nullptr) {
+    return bits == 4 ? start_few<4, true>(p, stream) : start_few<8, true>(p, stream);
+  }
+  return bits == 4 ? start_few<4, false>(p, stream) : bits == 8 ? start_few<8, false>(p, stream) : start_few<16, false>(p, stream);
 }

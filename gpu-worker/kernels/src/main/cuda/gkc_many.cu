@@ -51,9 +51,10 @@ struct Sums {
   float all[kBlocks][kTiles][4];
   float group[kBlocks][kTiles][4];
   float2 scales[kBlocks];
+  GkcOffsets offsets[kBlocks];
 };
 
-template <int kBits>
+template <int kBits, bool kZeros>
 GKC_DEVICE void add_group(const GkcMatrix &w, int first_block, int next, int lane, Sums &s) {
 #pragma unroll
   for (int b = 0; b < kBlocks; b++) {
@@ -67,12 +68,16 @@ GKC_DEVICE void add_group(const GkcMatrix &w, int first_block, int next, int lan
     }
     if (next < w.groups) {
       const int block = first_block + b;
-      s.scales[b] = gkc_scales<kBits>(w, block < w.blocks ? block : w.blocks - 1, next, lane / 4);
+      const int own = block < w.blocks ? block : w.blocks - 1;
+      s.scales[b] = gkc_scales<kBits>(w, own, next, lane / 4);
+      if (kZeros) {
+        s.offsets[b] = gkc_offsets<kBits>(w, own, next, lane / 4);
+      }
     }
   }
 }
 
-template <int kBits>
+template <int kBits, bool kZeros>
 GKC_DEVICE void add_unit(const uint4 *stage, int half, int down, int across, int lane, Sums &s) {
   const uint4 *inputs = stage + weight_loads(kBits);
   uint4 x[kTiles];
@@ -90,7 +95,7 @@ GKC_DEVICE void add_unit(const uint4 *stage, int half, int down, int across, int
 #pragma unroll
     for (int step = 0; step < 2; step++) {
       uint32_t a[4];
-      gkc_operand<kBits>(codes, half * 2 + step, a);
+      gkc_operand<kBits>(codes, half * 2 + step, kZeros ? s.offsets[b] : gkc_symmetric<kBits>(), a);
 #pragma unroll
       for (int n = 0; n < kTiles; n++) {
         gkc_mma(s.group[b][n], a, gkc_word(x[n], 2 * step), gkc_word(x[n], 2 * step + 1));
@@ -99,7 +104,7 @@ GKC_DEVICE void add_unit(const uint4 *stage, int half, int down, int across, int
   }
 }
 
-template <int kBits>
+template <int kBits, bool kZeros>
 __global__ void __launch_bounds__(kThreads, 1) many(GkcProduct p) {
   uint4 *stages = (uint4 *)gkc_shared();
   constexpr int kStage = stage_bytes(kBits) / 16;
@@ -118,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 1) many(GkcProduct p) {
   Sums s = {};
   int group = 0;
   int left = p.w.group_units;
-  add_group<kBits>(p.w, first_block, 0, lane, s);
+  add_group<kBits, kZeros>(p.w, first_block, 0, lane, s);
   for (int chunk = 0; chunk < p.w.chunks; chunk++) {
     gkc_copy_wait<kStages - 2>();
     __syncthreads(); /* this chunk is here for all, and all are done with the stage that is filled next */
@@ -129,9 +134,9 @@ __global__ void __launch_bounds__(kThreads, 1) many(GkcProduct p) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       if (chunk * 2 + half < p.w.units) {
-        add_unit<kBits>(stages + chunk % kStages * kStage, half, down, across, lane, s);
+        add_unit<kBits, kZeros>(stages + chunk % kStages * kStage, half, down, across, lane, s);
         if (--left == 0) {
-          add_group<kBits>(p.w, first_block, ++group, lane, s);
+          add_group<kBits, kZeros>(p.w, first_block, ++group, lane, s);
           left = p.w.group_units;
         }
       }
@@ -150,19 +155,22 @@ __global__ void __launch_bounds__(kThreads, 1) many(GkcProduct p) {
   }
 }
 
-template <int kBits>
+template <int kBits, bool kZeros>
 int32_t start(const GkcProduct &p, void *stream) {
   const dim3 grid((unsigned)gkc_ceil(p.m, kTileInputs), (unsigned)gkc_ceil(p.w.blocks, kTileBlocks));
   if (grid.y > 65535) {
     return GKC_ESIZE;
   }
-  return gkc_launch(many<kBits>, grid, kThreads, (size_t)(kStages * stage_bytes(kBits)), stream, p);
+  return gkc_launch(many<kBits, kZeros>, grid, kThreads, (size_t)(kStages * stage_bytes(kBits)), stream, p);
 }
 
 }  // namespace
 
 int32_t gkc_many(const GkcProduct &p, int bits, void *stream) {
-  return bits == 4 ? start<4>(p, stream) : bits == 8 ? start<8>(p, stream) : start<16>(p, stream);
+  if (p.w.zeros != nullptr) {
+    return bits == 4 ? start<4, true>(p, stream) : start<8, true>(p, stream);
+  }
+  return bits == 4 ? start<4, false>(p, stream) : bits == 8 ? start<8, false>(p, stream) : start<16, false>(p, stream);
 }
 
 int32_t gkc_matmul(const gkc_weight *weight, const void *x, int32_t m, float *y, int32_t add, void *stream) {

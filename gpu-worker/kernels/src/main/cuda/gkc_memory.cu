@@ -249,6 +249,9 @@ int32_t gkc_random_weight(const gkc_weight *weight, uint64_t seed, void *stream)
   if (error != 0) {
     return error;
   }
+  if (w.zeros != nullptr) {
+    return GKC_EFORMAT;
+  }
   const float root = sqrtf((float)weight->cols);
   const uint32_t exponent = (uint32_t)(127 - (int)lrintf(log2f(root)));
   uint32_t *codes = static_cast<uint32_t *>(const_cast<void *>(weight->codes));
@@ -259,7 +262,7 @@ int32_t gkc_random_weight(const gkc_weight *weight, uint64_t seed, void *stream)
   }
   /* Uniform codes deviate by 0.29 * 2^bits. */
   const float scale = 1.0f / (root * 0.29f * (float)(1 << weight->bits));
-  const int64_t scales = weight->scale_bytes / (weight->wide_scales ? 4 : 2);
+  const int64_t scales = weight->scale_bytes / (w.wide_scales ? 4 : 2);
   return gkc_launch(equal_scales, some_blocks(scales), kThreads, 0, stream, const_cast<void *>(weight->scales), scales,
-                    (int)weight->wide_scales, scale);
+                    w.wide_scales, scale);
 }

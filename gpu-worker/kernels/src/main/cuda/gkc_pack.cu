@@ -7,6 +7,7 @@ constexpr int kThreads = 256;
 struct Packing {
   const uint32_t *words; /* packed codes, or bfloat16 numbers */
   const float *scales;
+  const int8_t *zeros;
   int bits; /* of a code in words */
   int words_per_row;
   uint32_t *codes;
@@ -66,7 +67,8 @@ __global__ void __launch_bounds__(kThreads) pack_codes(Packing p, GkcMatrix w) {
   p.codes[i] = out;
 }
 
-/* One thread for each scale of the layout: [block][group][row 0 and 8, 1 and 9, ...]. */
+/* One thread for each scale and zero point of the layout: [block][group][row 0 and 8, 1 and 9, ...]. */
+template <int kBits>
 __global__ void __launch_bounds__(kThreads) pack_scales(Packing p, GkcMatrix w) {
   const int64_t i = (int64_t)blockIdx.x * kThreads + threadIdx.x;
   if (i >= (int64_t)w.blocks * w.groups * kGkcRows) {
@@ -75,7 +77,14 @@ __global__ void __launch_bounds__(kThreads) pack_scales(Packing p, GkcMatrix w) 
   const int place = (int)(i % kGkcRows);
   const int64_t tile = i / kGkcRows;
   const int row = (int)(tile / w.groups) * kGkcRows + place / 2 + place % 2 * 8;
-  const float scale = row < w.rows ? p.scales[(int64_t)row * w.groups + tile % w.groups] : 0.0f;
+  const int64_t from = (int64_t)row * w.groups + tile % w.groups;
+  const float scale = row < w.rows ? p.scales[from] : 0.0f;
+  if (p.zeros != nullptr) {
+    /* What a stored 0 is as an operand, 128 with 4 bits, counts for the offset. */
+    const int center = (kBits == 4 ? 128 : 0) + (1 << (kBits - 1));
+    const int zero = row < w.rows ? p.zeros[from] : 0;
+    ((gkc_bf16 *)const_cast<uint32_t *>(w.zeros))[i] = gkc_round((float)-(center + zero));
+  }
   if (w.wide_scales) {
     ((float *)p.out_scales)[i] = scale;
   } else {
@@ -92,7 +101,7 @@ int32_t start_packing(const Packing &p, const GkcMatrix &w, void *stream) {
     return error;
   }
   error = gkc_grid(gkc_ceil((int64_t)w.blocks * w.groups * kGkcRows, kThreads), &grid);
-  return error != 0 ? error : gkc_launch(pack_scales, grid, kThreads, 0, stream, p, w);
+  return error != 0 ? error : gkc_launch(pack_scales<kBits>, grid, kThreads, 0, stream, p, w);
 }
 
 __global__ void __launch_bounds__(kThreads) round_all(const float *x, int64_t n, gkc_bf16 *out) {
@@ -113,7 +122,7 @@ int32_t gkc_on_device(void) {
 #endif
 }
 
-int32_t gkc_weight_describe(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales, gkc_weight *out) {
+int32_t gkc_weight_describe(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t form, gkc_weight *out) {
   if (out == nullptr) {
     return GKC_EALIGN;
   }
@@ -121,7 +130,8 @@ int32_t gkc_weight_describe(int32_t bits, int32_t rows, int32_t cols, int32_t gr
     return GKC_EFORMAT;
   }
   if (!gkc_sizes(rows, cols, group) || cols % kGkcUnit != 0 || group % kGkcUnit != 0 || cols % group != 0 ||
-      (bits == 16 && group != cols) || (wide_scales != 0 && wide_scales != 1) || (int64_t)rows * cols > kGkcMostElements) {
+      (bits == 16 && (group != cols || form != 0)) || (form & ~(GKC_WIDE | GKC_ZEROS)) != 0 ||
+      (int64_t)rows * cols > kGkcMostElements) {
     return GKC_ESIZE;
   }
   const int64_t blocks = gkc_ceil(rows, kGkcRows);
@@ -131,9 +141,10 @@ int32_t gkc_weight_describe(int32_t bits, int32_t rows, int32_t cols, int32_t gr
   out->rows = rows;
   out->cols = cols;
   out->group = group;
-  out->wide_scales = wide_scales;
+  out->form = form;
   out->code_bytes = blocks * gkc_ceil(cols, kGkcChunk) * gkc_loads(out->bits) * kGkcWarp * (int64_t)sizeof(uint4);
-  out->scale_bytes = bits == 16 ? 0 : blocks * (cols / group) * kGkcRows * (wide_scales ? 4 : 2);
+  const int each = (form & GKC_WIDE ? 4 : 2) + (form & GKC_ZEROS ? 2 : 0);
+  out->scale_bytes = bits == 16 ? 0 : blocks * (cols / group) * kGkcRows * each;
   return 0;
 }
 
@@ -143,7 +154,7 @@ int32_t gkc_open(const gkc_weight *weight, GkcMatrix *out) {
   }
   gkc_weight expected;
   if (weight->version != GKC_VERSION || (weight->bits != 4 && weight->bits != 8 && weight->bits != 16) ||
-      gkc_weight_describe(weight->bits, weight->rows, weight->cols, weight->group, weight->wide_scales, &expected) != 0 ||
+      gkc_weight_describe(weight->bits, weight->rows, weight->cols, weight->group, weight->form, &expected) != 0 ||
       weight->code_bytes != expected.code_bytes || weight->scale_bytes != expected.scale_bytes) {
     return GKC_EFORMAT;
   }
@@ -159,11 +170,13 @@ int32_t gkc_open(const gkc_weight *weight, GkcMatrix *out) {
   out->units = weight->cols / kGkcUnit;
   out->group_units = weight->group / kGkcUnit;
   out->groups = weight->cols / weight->group;
-  out->wide_scales = weight->wide_scales;
+  out->wide_scales = weight->form & GKC_WIDE;
+  const int64_t scales = (int64_t)out->blocks * out->groups * kGkcRows * (out->wide_scales ? 4 : 2);
+  out->zeros = weight->form & GKC_ZEROS ? (const uint32_t *)((const char *)weight->scales + scales) : nullptr;
   return 0;
 }
 
-int32_t gkc_pack(const int32_t *words, const float *scales, int32_t bits, const gkc_weight *weight, void *stream) {
+int32_t gkc_pack(const int32_t *words, const float *scales, const int8_t *zeros, int32_t bits, const gkc_weight *weight, void *stream) {
   GkcMatrix w;
   const int32_t error = gkc_open(weight, &w);
   if (error != 0) {
@@ -172,12 +185,13 @@ int32_t gkc_pack(const int32_t *words, const float *scales, int32_t bits, const 
   if (bits < 2 || bits > 8 || rounded_bits(bits) != weight->bits) {
     return GKC_EFORMAT;
   }
-  if (!gkc_all_aligned(16, words, scales)) {
+  if (!gkc_all_aligned(16, words, scales) || (zeros == nullptr) != (w.zeros == nullptr)) {
     return GKC_EALIGN;
   }
   Packing p = {};
   p.words = reinterpret_cast<const uint32_t *>(words);
   p.scales = scales;
+  p.zeros = zeros;
   p.bits = bits;
   p.words_per_row = (int)gkc_ceil((int64_t)weight->cols * bits, 32);
   p.codes = static_cast<uint32_t *>(const_cast<void *>(weight->codes));

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define GKC_VERSION 1
+#define GKC_VERSION 2
 
 #define GKC_ESIZE (-1)   /* a size that does not fit the others, or is out of range */
 #define GKC_EALIGN (-2)  /* a pointer that is null or not aligned */
@@ -41,34 +41,39 @@ int32_t gkc_on_device(void);
  *
  * Rows are taken 16 at a time and columns 64 at a time; of such a chunk each lane of a warp holds 32 values, which are what it
  * feeds to the tensor cores as they lie there: 16, 32 or 64 bytes of 4, 8 or 16 bits. What pads rows and columns is zero.
- * Scales follow in the same order of rows, so that a lane takes both of its scales with one load.
+ * Scales are in the same order of rows, so that a lane takes both of its scales with one load. Zero points follow behind them in that
+ * order, as bfloat16 numbers: what is taken off a stored code.
  */
+#define GKC_WIDE 1  /* float32 scales; else bfloat16 */
+#define GKC_ZEROS 2 /* zero points */
+
 typedef struct {
   int32_t version;     /* GKC_VERSION */
   int32_t bits;        /* of a stored value: 4, 8 or 16 (bfloat16, without scales) */
   int32_t rows;
   int32_t cols;        /* a multiple of 32 */
   int32_t group;       /* consecutive elements of a row with one scale: a multiple of 32 that divides cols; cols with 16 bits */
-  int32_t wide_scales; /* 0: bfloat16 scales, 1: float32 */
+  int32_t form;        /* sum of GKC_WIDE and GKC_ZEROS; 0 with 16 bits */
   const void *codes;
-  const void *scales;
+  const void *scales;  /* and zero points */
   int64_t code_bytes;
-  int64_t scale_bytes;
+  int64_t scale_bytes; /* of scales and zero points */
 } gkc_weight;
 
 /*
  * Fills in all fields but the two pointers for codes of 2 to 8 bits (2 to 4 are stored as 4, 5 to 8 as 8) or for 16 bits. The
  * caller then reserves code_bytes and scale_bytes and sets the pointers.
  */
-int32_t gkc_weight_describe(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t wide_scales, gkc_weight *out);
+int32_t gkc_weight_describe(int32_t bits, int32_t rows, int32_t cols, int32_t group, int32_t form, gkc_weight *out);
 
 /*
- * Writes codes and scales of a described weight.
+ * Writes codes, scales and zero points of a described weight.
  *
  * words: [rows, ceil(cols * bits / 32)], code + 2^(bits-1) of element i in bits [i * bits, (i + 1) * bits), lowest first
- * (compressed-tensors' pack-quantized). scales: float32 [rows, cols / group]; bfloat16 scales are rounded from them.
+ * (compressed-tensors' pack-quantized). scales: float32 [rows, cols / group]; bfloat16 scales are rounded from them. zeros, with
+ * GKC_ZEROS, else null: the code that stands for 0, in the range of codes, [rows, cols / group].
  */
-int32_t gkc_pack(const int32_t *words, const float *scales, int32_t bits, const gkc_weight *weight, void *stream);
+int32_t gkc_pack(const int32_t *words, const float *scales, const int8_t *zeros, int32_t bits, const gkc_weight *weight, void *stream);
 
 /* Writes the values of a described weight of 16 bits from bfloat16 numbers [rows, cols]. */
 int32_t gkc_pack_bf16(const void *values, const gkc_weight *weight, void *stream);
@@ -77,7 +82,7 @@ int32_t gkc_pack_bf16(const void *values, const gkc_weight *weight, void *stream
 int32_t gkc_round_bf16(const float *x, int64_t n, void *out, void *stream);
 
 /*
- * y[i, r] = sum over c of x[i, c] * weight[r, c], for bfloat16 x [m, cols] and float32 y [m, rows]; with `add` not 0 the sum is
+ * y[i, r] = sum over c of x[i, c] * weight[r, c], weight = scale * (code - zero point), for bfloat16 x [m, cols] and float32 y [m, rows]; with `add` not 0 the sum is
  * added to what y holds. Products are exact, sums float32: one for each group, multiplied by its scale once. Up to 16 inputs the
  * columns are split among the warps of a block; the result of an input does not depend on m within 1 to 16, nor above.
  */

@@ -21,8 +21,9 @@ public final class DecoderBytes {
    * @param bits 2 to 8 for codes; 16 for bfloat16 and 32 for float32 numbers
    * @param group elements per scale along the input; -1 for one scale per row
    * @param wideScales whether scales are float32 numbers, not bfloat16
+   * @param zeros whether groups have zero points
    */
-  public record Form(int bits, int group, boolean wideScales) {
+  public record Form(int bits, int group, boolean wideScales, boolean zeros) {
     /** Validates the bits. */
     public Form {
       if (bits != 16 && bits != 32) {
@@ -63,8 +64,9 @@ public final class DecoderBytes {
     long runs = cols / run;
     long steps = (run + TILE_COLS - 1) / TILE_COLS;
     long scales = up(runs * TILE_ROWS * (form.wideScales() ? 4 : 2));
+    long zeros = form.zeros() ? up(runs * TILE_ROWS) : 0;
     long tile = form.bits() <= 4 ? 64 : 128;
-    return ALIGN + blocks * (scales + runs * steps * tile);
+    return ALIGN + blocks * (scales + zeros + runs * steps * tile);
   }
 
   /** Bytes of a decoder's weights: {@link PackedDecoder#weightBytes}, without biases. */

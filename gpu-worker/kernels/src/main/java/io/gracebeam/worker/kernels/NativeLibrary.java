@@ -1,6 +1,8 @@
 package io.gracebeam.worker.kernels;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -24,7 +26,12 @@ import java.util.Locale;
  */
 final class NativeLibrary {
   /** GK_VERSION of the header that this class was written for. */
-  static final int VERSION = 4;
+  static final int VERSION = 5;
+
+  /** GK_WIDE, GK_ZEROS: scales of 4 bytes, zero points. */
+  static final int WIDE = 1;
+
+  static final int ZEROS = 2;
 
   /** Names of the instruction sets, GK_SCALAR first. */
   private static final String[] ISA = {"plain C", "AVX2", "AVX-512 VNNI", "AMX"};
@@ -67,8 +74,8 @@ final class NativeLibrary {
         function("gk_weight_bytes", JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT);
     this.pack =
         function(
-            "gk_pack", JAVA_INT, ADDRESS, ADDRESS, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT,
-            ADDRESS, JAVA_LONG);
+            "gk_pack", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT,
+            JAVA_INT, ADDRESS, JAVA_LONG);
     this.scratch = function("gk_matmul_scratch", JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_INT);
     this.matmul =
         function(
@@ -200,22 +207,32 @@ final class NativeLibrary {
     return memory.reinterpret(bytes, arena, m -> call(release, m, bytes));
   }
 
-  long weightBytes(int bits, int rows, int cols, int group, boolean wide) {
-    return checked((long) call(weightBytes, bits, rows, cols, group, wide ? 1 : 0));
+  long weightBytes(int bits, int rows, int cols, int group, int form) {
+    return checked((long) call(weightBytes, bits, rows, cols, group, form));
   }
 
-  void pack(
-      MemorySegment words,
-      MemorySegment scales,
-      int bits,
-      int rows,
-      int cols,
-      int group,
-      boolean wide,
-      MemorySegment out) {
-    checked(
-        (int)
-            call(pack, words, scales, bits, rows, cols, group, wide ? 1 : 0, out, out.byteSize()));
+  void pack(PackedWeight w, int form, MemorySegment out) {
+    try (Arena source = Arena.ofConfined()) {
+      MemorySegment words = source.allocateFrom(JAVA_INT, w.words());
+      MemorySegment scales = source.allocateFrom(JAVA_FLOAT, w.scales());
+      MemorySegment zeros =
+          w.symmetric() ? MemorySegment.NULL : source.allocateFrom(JAVA_BYTE, w.zeros());
+      int group = w.groupSize();
+      checked(
+          (int)
+              call(
+                  pack,
+                  words,
+                  scales,
+                  zeros,
+                  w.bits(),
+                  w.rows(),
+                  w.cols(),
+                  group,
+                  form,
+                  out,
+                  out.byteSize()));
+    }
   }
 
   long scratchBytes(MemorySegment weight, int m) {

@@ -76,15 +76,15 @@ final class NativeProducts implements ProductKernels, AutoCloseable {
   /** Bytes of the weight in tiles. */
   long bytes(Matrix matrix) {
     return switch (matrix) {
-      case Bf16Weight w -> bytes(w, Short.SIZE, w.cols(), false);
-      case FloatWeight w -> bytes(w, Float.SIZE, w.cols(), false);
-      case RandomWeight w -> bytes(w, w.bits(), w.group(), false);
-      case PackedWeight w -> bytes(w, w.bits(), w.groupSize(), wide(w.scales()));
+      case Bf16Weight w -> bytes(w, Short.SIZE, w.cols(), 0);
+      case FloatWeight w -> bytes(w, Float.SIZE, w.cols(), 0);
+      case RandomWeight w -> bytes(w, w.bits(), w.group(), 0);
+      case PackedWeight w -> bytes(w, w.bits(), w.groupSize(), form(w));
     };
   }
 
-  private long bytes(Matrix m, int bits, int group, boolean wide) {
-    return library().weightBytes(bits, m.rows(), m.cols(), group, wide);
+  private long bytes(Matrix m, int bits, int group, int form) {
+    return library().weightBytes(bits, m.rows(), m.cols(), group, form);
   }
 
   /** Memory in huge pages, where the system has them; the arena gives it back. */
@@ -114,17 +114,7 @@ final class NativeProducts implements ProductKernels, AutoCloseable {
                     out);
         case RandomWeight w ->
             library().random(w.bits(), w.rows(), w.cols(), w.group(), w.seed(), out);
-        case PackedWeight w ->
-            library()
-                .pack(
-                    source.allocateFrom(ValueLayout.JAVA_INT, w.words()),
-                    source.allocateFrom(ValueLayout.JAVA_FLOAT, w.scales()),
-                    w.bits(),
-                    w.rows(),
-                    w.cols(),
-                    w.groupSize(),
-                    wide(w.scales()),
-                    out);
+        case PackedWeight w -> library().pack(w, form(w), out);
       }
     }
     return out;
@@ -163,6 +153,11 @@ final class NativeProducts implements ProductKernels, AutoCloseable {
 
   private static long up(long bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+  }
+
+  /** GK_WIDE and GK_ZEROS. */
+  private static int form(PackedWeight w) {
+    return (wide(w.scales()) ? NativeLibrary.WIDE : 0) | (w.symmetric() ? 0 : NativeLibrary.ZEROS);
   }
 
   /** Whether some scale is no bfloat16 number. */

@@ -6,8 +6,9 @@ import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * Sixteen rows of a packed weight, one a lane. Codes and the inputs' halves are so small that
- * float32 sums of their products over a run are exact.
+ * Sixteen rows of a packed weight, one a lane. Codes less their zero points (at most 255) and the
+ * inputs' halves (at most 128) are so small that float32 sums of their products over a run are
+ * exact.
  */
 final class PackedBlock {
   /** Rows of a block. */
@@ -25,7 +26,7 @@ final class PackedBlock {
   private final int rows;
   private final int run;
   private final int runs;
-  private final float[] codes; // [cols, ROWS]
+  private final float[] codes; // less their zero points [cols, ROWS]
   private final float[] scales; // [runs, ROWS]
 
   PackedBlock(PackedWeight w, int first) {
@@ -91,7 +92,7 @@ final class PackedBlock {
     return (FloatVector) h.mul(256).add(l).convert(VectorOperators.I2F, 0);
   }
 
-  /** Codes of a row as floats, times their scales if asked. */
+  /** Codes of a row less their zero points as floats, times their scales if asked. */
   static void unpackRow(PackedWeight w, int row, boolean scaled, float[] out, int at) {
     int cols = w.cols();
     int bits = w.bits();
@@ -110,7 +111,8 @@ final class PackedBlock {
       IntVector shifts = IntVector.zero(I8).addIndex(bits);
       for (int c = 0; c < fast; c += 8) {
         IntVector u = IntVector.broadcast(I8, window(words, base, c * bits, 8 * bits));
-        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
+        int zero = offset + w.zero(scale + c / g);
+        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(zero);
         FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F8, 0);
         f.mul(scaled ? scales[scale + c / g] : 1f).intoArray(out, at + c);
       }
@@ -118,13 +120,15 @@ final class PackedBlock {
       IntVector shifts = IntVector.zero(I4).addIndex(bits);
       for (int c = 0; c < fast; c += 4) {
         IntVector u = IntVector.broadcast(I4, window(words, base, c * bits, 4 * bits));
-        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(offset);
+        int zero = offset + w.zero(scale + c / g);
+        IntVector codes = u.lanewise(VectorOperators.LSHR, shifts).and(mask).sub(zero);
         FloatVector f = (FloatVector) codes.convertShape(VectorOperators.I2F, F4, 0);
         f.mul(scaled ? scales[scale + c / g] : 1f).intoArray(out, at + c);
       }
     }
     for (int c = fast; c < cols; c++) {
-      out[at + c] = Packing.code(words, base, c, bits) * (scaled ? scales[scale + c / g] : 1f);
+      int code = Packing.code(words, base, c, bits) - w.zero(scale + c / g);
+      out[at + c] = code * (scaled ? scales[scale + c / g] : 1f);
     }
   }
 

@@ -1,8 +1,8 @@
 package io.gracebeam.worker.kernels;
 
 /**
- * A quantized weight [rows, cols] as packed words and scales (see {@link Packing}); weight = code *
- * scale.
+ * A quantized weight [rows, cols] as packed words, scales and zero points (see {@link Packing});
+ * weight = scale * (code - zero point).
  *
  * @param bits code width, 2 to 8
  * @param groupSize consecutive elements of a row that share a scale; divides cols
@@ -10,14 +10,19 @@ package io.gracebeam.worker.kernels;
  * @param cols input features
  * @param words packed codes [rows, ceil(cols * bits / 32)]; not copied
  * @param scales scales [rows, cols / groupSize], finite and positive; not copied
+ * @param zeros zero points [rows, cols / groupSize] in the range of codes; empty for a symmetric
+ *     weight, whose zero points are all 0; not copied
  */
 @SuppressWarnings("ArrayRecordComponent") // large arrays, compared by nobody
-public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] words, float[] scales)
+public record PackedWeight(
+    int bits, int groupSize, int rows, int cols, int[] words, float[] scales, byte[] zeros)
     implements Matrix {
   private static final String WHERE = "PackedWeight";
   private static final int MAX_RUN = 128;
 
-  /** Validates all sizes and the scales. */
+  private static final byte[] NO_ZEROS = {};
+
+  /** Validates all sizes, the scales and the zero points. */
   public PackedWeight {
     Packing.checkBits(WHERE, bits);
     Checks.positive(WHERE, "rows", rows);
@@ -38,6 +43,15 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
             WHERE, "scales[%d] is %s, allowed are finite positive numbers", i, scales[i]);
       }
     }
+    if (zeros.length > 0) {
+      Checks.length(WHERE, "zeros", zeros.length, scales.length);
+      Packing.checkCodes(WHERE, "zeros", zeros, bits);
+    }
+  }
+
+  /** A symmetric weight. */
+  public PackedWeight(int bits, int groupSize, int rows, int cols, int[] words, float[] scales) {
+    this(bits, groupSize, rows, cols, words, scales, NO_ZEROS);
   }
 
   /**
@@ -46,14 +60,35 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
    */
   public static PackedWeight pack(
       byte[] codes, float[] scales, int rows, int cols, QuantSpec spec) {
+    return pack(codes, scales, NO_ZEROS, rows, cols, spec);
+  }
+
+  /**
+   * As the other {@code pack}, with zero points for each scale; none at all for a symmetric weight.
+   */
+  public static PackedWeight pack(
+      byte[] codes, float[] scales, byte[] zeros, int rows, int cols, QuantSpec spec) {
     Checks.length(WHERE, "scales", scales.length, spec.groups(rows, cols));
+    if (zeros.length > 0) {
+      Checks.length(WHERE, "zeros", zeros.length, scales.length);
+    }
     return new PackedWeight(
         spec.bits(),
         spec.segment(cols),
         rows,
         cols,
         Packing.pack(codes, rows, cols, spec.bits()),
-        ofRows(scales, rows, spec));
+        ofRows(scales, rows, spec),
+        ofRows(zeros, rows, spec));
+  }
+
+  private static byte[] ofRows(byte[] zeros, int rows, QuantSpec spec) {
+    if (!spec.perTensor() || zeros.length == 0) {
+      return zeros.clone();
+    }
+    byte[] own = new byte[rows];
+    java.util.Arrays.fill(own, zeros[0]);
+    return own;
   }
 
   private static float[] ofRows(float[] scales, int rows, QuantSpec spec) {
@@ -80,7 +115,8 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
   /**
    * Weights below each other, as one.
    *
-   * @throws IllegalArgumentException if they differ in bits, group size or cols
+   * @throws IllegalArgumentException if they differ in bits, group size or cols, or if only some
+   *     have zero points
    */
   public static PackedWeight stack(PackedWeight... parts) {
     PackedWeight first = parts[0];
@@ -98,19 +134,34 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
             first.groupSize,
             first.cols);
       }
+      if (p.symmetric() != first.symmetric()) {
+        throw Checks.error(WHERE, "some have zero points, allowed are zero points in all or none");
+      }
       rows = Math.addExact(rows, p.rows);
     }
     int[] words = new int[Checks.product(WHERE, rows, Packing.wordsPerRow(first.cols, first.bits))];
     float[] scales = new float[Checks.product(WHERE, rows, first.cols / first.groupSize)];
+    byte[] zeros = first.symmetric() ? NO_ZEROS : new byte[scales.length];
     int word = 0;
     int scale = 0;
     for (PackedWeight p : parts) {
       System.arraycopy(p.words, 0, words, word, p.words.length);
       System.arraycopy(p.scales, 0, scales, scale, p.scales.length);
+      System.arraycopy(p.zeros, 0, zeros, p.symmetric() ? 0 : scale, p.zeros.length);
       word += p.words.length;
       scale += p.scales.length;
     }
-    return new PackedWeight(first.bits, first.groupSize, rows, first.cols, words, scales);
+    return new PackedWeight(first.bits, first.groupSize, rows, first.cols, words, scales, zeros);
+  }
+
+  /** Whether it has no zero points. */
+  public boolean symmetric() {
+    return zeros.length == 0;
+  }
+
+  /** The zero point of the group at that index of {@link #scales}; 0 in a symmetric weight. */
+  int zero(int group) {
+    return zeros.length == 0 ? 0 : zeros[group];
   }
 
   /** Codes {@code [rows, cols]}. */
@@ -128,7 +179,8 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     int words = row * Packing.wordsPerRow(cols, bits);
     int groups = row * (cols / groupSize);
     for (int c = 0; c < cols; c++) {
-      out[at + c] = scales[groups + c / groupSize] * Packing.code(this.words, words, c, bits);
+      int group = groups + c / groupSize;
+      out[at + c] = scales[group] * (Packing.code(this.words, words, c, bits) - zero(group));
     }
   }
 
@@ -153,9 +205,10 @@ public record PackedWeight(int bits, int groupSize, int rows, int cols, int[] wo
     }
   }
 
-  /** Bytes that the words and the float32 scales take. */
+  /** Bytes of the words, the float32 scales and the zero points, packed along the rows. */
   public long bytes() {
-    return 4L * words.length + 4L * scales.length;
+    long zeroBytes = symmetric() ? 0 : 4L * Packing.wordsPerRow(rows, bits) * (cols / groupSize);
+    return 4L * words.length + 4L * scales.length + zeroBytes;
   }
 
   void checkProduct(String where, float[] x, int m, float[] y) {

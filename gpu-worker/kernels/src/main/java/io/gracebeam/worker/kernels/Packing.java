@@ -25,13 +25,8 @@ public final class Packing {
     int perRow = wordsPerRow(cols, bits);
     Checks.positive(where, "rows", rows);
     Checks.length(where, "codes", codes.length, Checks.product(where, rows, cols));
+    checkCodes(where, "codes", codes, bits);
     int offset = 1 << (bits - 1);
-    for (int i = 0; i < codes.length; i++) {
-      if (codes[i] < -offset || codes[i] >= offset) {
-        throw Checks.error(
-            where, "codes[%d] is %d, allowed are %d to %d", i, codes[i], -offset, offset - 1);
-      }
-    }
     int[] words = new int[Checks.product(where, rows, perRow)];
     for (int r = 0; r < rows; r++) {
       for (int c = 0; c < cols; c++) {
@@ -73,6 +68,17 @@ public final class Packing {
       u |= words[at + 1] << (32 - shift);
     }
     return (u & ((1 << bits) - 1)) - (1 << (bits - 1));
+  }
+
+  /** Refuses numbers that are no codes of that width. */
+  static void checkCodes(String where, String what, byte[] codes, int bits) {
+    int offset = 1 << (bits - 1);
+    for (int i = 0; i < codes.length; i++) {
+      if (codes[i] < -offset || codes[i] >= offset) {
+        throw Checks.error(
+            where, "%s[%d] is %d, allowed are %d to %d", what, i, codes[i], -offset, offset - 1);
+      }
+    }
   }
 
   static void checkBits(String where, int bits) {

@@ -14,10 +14,14 @@ final class ScalarProducts implements ProductKernels {
         float sum = 0;
         for (int k = 0; k < inputs.runs(); k++) {
           int dot = 0;
+          int all = 0;
           for (int c = k * run; c < (k + 1) * run; c++) {
             dot += codes[r * cols + c] * inputs.codes()[i * cols + c];
+            all += inputs.codes()[i * cols + c];
           }
-          float scale = w.scales()[(r * cols + k * run) / w.groupSize()];
+          int group = (r * cols + k * run) / w.groupSize();
+          dot -= w.zero(group) * all;
+          float scale = w.scales()[group];
           sum = Math.fma((float) dot, scale * inputs.scales()[i * inputs.runs() + k], sum);
         }
         y[i * w.rows() + r] = sum;
@@ -63,7 +67,9 @@ final class ScalarProducts implements ProductKernels {
     for (int r = 0; r < w.rows(); r++) {
       for (int c = 0; c < w.cols(); c++) {
         int i = r * w.cols() + c;
-        out[i] = Packing.code(w.words(), r * perRow, c, w.bits()) * w.scales()[i / w.groupSize()];
+        int group = i / w.groupSize();
+        int code = Packing.code(w.words(), r * perRow, c, w.bits());
+        out[i] = (code - w.zero(group)) * w.scales()[group];
       }
     }
   }

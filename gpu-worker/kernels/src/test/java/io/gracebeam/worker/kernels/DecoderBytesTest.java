@@ -27,17 +27,19 @@ class DecoderBytesTest {
       @ForAll @IntRange(min = 1, max = 100) int rows,
       @ForAll @IntRange(min = 1, max = 40) int groups,
       @ForAll @IntRange(min = 1, max = 300) int group,
-      @ForAll boolean wide) {
+      @ForAll boolean wide,
+      @ForAll boolean zeros) {
     NativeLibrary library = library();
     int bits = form == 1 ? 16 : form == 9 ? 32 : form;
     int cols = groups * group;
     boolean dense = bits >= 16;
-    long expected = library.weightBytes(bits, rows, cols, dense ? cols : group, !dense && wide);
-    assertThat(DecoderBytes.weight(rows, cols, new DecoderBytes.Form(bits, group, wide)))
+    int flags = dense ? 0 : (wide ? NativeLibrary.WIDE : 0) | (zeros ? NativeLibrary.ZEROS : 0);
+    long expected = library.weightBytes(bits, rows, cols, dense ? cols : group, flags);
+    assertThat(DecoderBytes.weight(rows, cols, new DecoderBytes.Form(bits, group, wide, zeros)))
         .isEqualTo(expected);
     if (!dense) {
-      assertThat(DecoderBytes.weight(rows, cols, new DecoderBytes.Form(bits, -1, wide)))
-          .isEqualTo(library.weightBytes(bits, rows, cols, cols, wide));
+      assertThat(DecoderBytes.weight(rows, cols, new DecoderBytes.Form(bits, -1, wide, zeros)))
+          .isEqualTo(library.weightBytes(bits, rows, cols, cols, flags));
     }
   }
 
@@ -65,8 +67,9 @@ class DecoderBytesTest {
           new PackedDecoder.Limits(slots, positions, rows, smallCache ? 8 : 16);
       // Random weights have bfloat16 scales; queries and outputs may have widths of any even
       // number.
-      DecoderBytes.Form layers = new DecoderBytes.Form(4, 2, false);
-      DecoderBytes.Form head = new DecoderBytes.Form(headBits, headBits == 8 ? 2 : -1, false);
+      DecoderBytes.Form layers = new DecoderBytes.Form(4, 2, false, false);
+      DecoderBytes.Form head =
+          new DecoderBytes.Form(headBits, headBits == 8 ? 2 : -1, false, false);
       assertThat(DecoderBytes.weights(shape, layers, head)).isEqualTo(decoder.weightBytes());
       assertThat(
               DecoderBytes.cache(shape, limits)
@@ -98,11 +101,13 @@ class DecoderBytesTest {
 
   @Test
   void formsThatCannotBeAreRefused() {
-    assertThatThrownBy(() -> new DecoderBytes.Form(9, 8, true)).hasMessageContaining("bits is 9");
-    assertThatThrownBy(() -> new DecoderBytes.Form(4, 0, true)).hasMessageContaining("group is 0");
-    assertThatThrownBy(() -> DecoderBytes.weight(4, 10, new DecoderBytes.Form(4, 4, true)))
+    assertThatThrownBy(() -> new DecoderBytes.Form(9, 8, true, false))
+        .hasMessageContaining("bits is 9");
+    assertThatThrownBy(() -> new DecoderBytes.Form(4, 0, true, false))
+        .hasMessageContaining("group is 0");
+    assertThatThrownBy(() -> DecoderBytes.weight(4, 10, new DecoderBytes.Form(4, 4, true, false)))
         .hasMessageContaining("divisors of cols = 10");
-    assertThatThrownBy(() -> DecoderBytes.weight(0, 8, new DecoderBytes.Form(4, 4, true)))
+    assertThatThrownBy(() -> DecoderBytes.weight(0, 8, new DecoderBytes.Form(4, 4, true, false)))
         .hasMessageContaining("rows is 0");
   }
 }

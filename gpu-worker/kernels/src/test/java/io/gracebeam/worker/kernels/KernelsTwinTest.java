@@ -73,7 +73,7 @@ class KernelsTwinTest {
    * The product with rounded inputs against the exact one: half a step of a run for each input, and
    * float32's own rounding once a run.
    */
-  private static void rounded(
+  static void rounded(
       float[] x, int m, PackedWeight w, float[] dense, float[] found, float[] exact) {
     int cols = w.cols();
     for (int i = 0; i < m; i++) {
@@ -99,7 +99,7 @@ class KernelsTwinTest {
   }
 
   /** Every fast version of products with packed weights that this machine has. */
-  private static List<Kernels> twins() {
+  static List<Kernels> twins() {
     List<Kernels> out = new ArrayList<>(List.of(VECTOR));
     out.addAll(NATIVE);
     return out;

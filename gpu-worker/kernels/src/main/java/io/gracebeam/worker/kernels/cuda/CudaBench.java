@@ -94,7 +94,7 @@ final class CudaBench implements AutoCloseable {
   }
 
   private MemorySegment weight(int bits, int rows, int cols, int group, int seed) {
-    MemorySegment w = ProductChecks.describe(library, arena, bits, rows, cols, group, false);
+    MemorySegment w = ProductChecks.describe(library, arena, bits, rows, cols, group, 0);
     MemorySegment scales =
         bits == 16 ? MemorySegment.NULL : device.allocate(ProductChecks.scaleBytes(w));
     ProductChecks.point(w, device.allocate(ProductChecks.codeBytes(w)), scales);

@@ -32,6 +32,7 @@ final class CudaChecks {
     return List.of(
         new Check("product, few inputs", r -> product(products, r, upTo(r, 16))),
         new Check("product, many inputs", r -> product(products, r, 16 + upTo(r, 130))),
+        new Check("product, zero points", r -> zeroPoints(products, r)),
         new Check(
             "product, inputs apart",
             r -> products.inputsAreIndependent(4, upTo(r, 70), 192, upTo(r, 40), r.nextLong())),
@@ -59,6 +60,13 @@ final class CudaChecks {
     int cols = group * upTo(r, 5);
     checks.product(
         bits, upTo(r, 300), cols, group, m, r.nextBoolean(), r.nextBoolean(), r.nextLong());
+  }
+
+  private static void zeroPoints(ProductChecks checks, Random r) {
+    int group = 32 * upTo(r, 5);
+    int cols = group * upTo(r, 5);
+    checks.zeroPoints(
+        2 + r.nextInt(7), upTo(r, 300), cols, group, upTo(r, 80), r.nextBoolean(), r.nextLong());
   }
 
   private static void quantize(QuantizerChecks checks, Random r) {

@@ -23,7 +23,7 @@ import java.util.concurrent.ConcurrentHashMap;
 /** The functions of {@code grace_cuda.h}. */
 public final class CudaLibrary {
   /** GKC_VERSION of the header that this class was written for. */
-  static final int VERSION = 1;
+  static final int VERSION = 2;
 
   /** GKC_ESIZE: a size that does not fit the others, or is out of range. */
   public static final int BAD_SIZE = -1;
@@ -82,7 +82,8 @@ public final class CudaLibrary {
     try (InputStream in = CudaLibrary.class.getResourceAsStream(RESOURCE)) {
       if (in == null) {
         throw new UnsupportedOperationException(
-            "the build found no nvcc and left the CUDA kernels out; -Dgrace.cuda=FILE names a library built elsewhere");
+            "the build found no nvcc and left the CUDA kernels out; -Dgrace.cuda=FILE names a"
+                + " library built elsewhere");
       }
       Path file = Files.createTempFile("grace-cuda", ".so");
       try {

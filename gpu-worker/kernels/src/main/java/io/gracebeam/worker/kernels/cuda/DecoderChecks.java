@@ -310,7 +310,9 @@ final class DecoderChecks {
       parts.weights.add(ProductChecks.packBf16(library, arena, memory, values, rows, cols));
       return w;
     }
-    PackedWeight packed = ProductChecks.quantized(random, bits, rows, cols, 32);
+    PackedWeight symmetric = ProductChecks.quantized(random, bits, rows, cols, 32);
+    boolean zeros = random.nextBoolean();
+    PackedWeight packed = zeros ? ProductChecks.shifted(random, symmetric) : symmetric;
     parts.weights.add(ProductChecks.pack(library, arena, memory, packed, false));
     return ProductChecks.dequantized(packed, false);
   }

@@ -53,6 +53,10 @@ final class GuardedMemory implements AutoCloseable {
     return place(MemorySegment.ofArray(values));
   }
 
+  MemorySegment bytes(byte... values) {
+    return place(MemorySegment.ofArray(values));
+  }
+
   MemorySegment shorts(short... values) {
     return place(MemorySegment.ofArray(values));
   }

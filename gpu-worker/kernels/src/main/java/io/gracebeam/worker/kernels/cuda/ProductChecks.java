@@ -17,6 +17,11 @@ import java.util.Random;
 final class ProductChecks {
   static final MemorySegment STREAM = MemorySegment.NULL; // the default one
 
+  /** GKC_WIDE, GKC_ZEROS: float32 scales, zero points. */
+  static final int WIDE = 1;
+
+  static final int ZEROS = 2;
+
   private final CudaLibrary library;
   private final Device device;
 
@@ -27,9 +32,9 @@ final class ProductChecks {
 
   /** gkc_weight: four-byte fields, then pointers and lengths. */
   static MemorySegment describe(
-      CudaLibrary library, Arena arena, int bits, int rows, int cols, int group, boolean wide) {
+      CudaLibrary library, Arena arena, int bits, int rows, int cols, int group, int form) {
     MemorySegment weight = arena.allocate(56, 8);
-    library.checked("gkc_weight_describe", bits, rows, cols, group, wide ? 1 : 0, weight);
+    library.checked("gkc_weight_describe", bits, rows, cols, group, form, weight);
     return weight;
   }
 
@@ -53,36 +58,56 @@ final class ProductChecks {
   /** A weight on the device; its scales are as given, or rounded to bfloat16. */
   static MemorySegment pack(
       CudaLibrary library, Arena arena, GuardedMemory memory, PackedWeight w, boolean wide) {
+    int form = (wide ? WIDE : 0) | (w.symmetric() ? 0 : ZEROS);
     MemorySegment weight =
-        describe(library, arena, w.bits(), w.rows(), w.cols(), w.groupSize(), wide);
+        describe(library, arena, w.bits(), w.rows(), w.cols(), w.groupSize(), form);
     point(weight, memory.output(codeBytes(weight)), memory.output(scaleBytes(weight)));
+    MemorySegment zeros = w.symmetric() ? MemorySegment.NULL : memory.bytes(w.zeros());
     library.checked(
-        "gkc_pack", memory.ints(w.words()), memory.floats(w.scales()), w.bits(), weight, STREAM);
+        "gkc_pack",
+        memory.ints(w.words()),
+        memory.floats(w.scales()),
+        zeros,
+        w.bits(),
+        weight,
+        STREAM);
     return weight;
   }
 
   /** A 16-bit weight on the device. */
   static MemorySegment packBf16(
       CudaLibrary library, Arena arena, GuardedMemory memory, short[] values, int rows, int cols) {
-    MemorySegment weight = describe(library, arena, 16, rows, cols, cols, false);
+    MemorySegment weight = describe(library, arena, 16, rows, cols, cols, 0);
     point(weight, memory.output(codeBytes(weight)), MemorySegment.NULL);
     library.checked("gkc_pack_bf16", memory.shorts(values), weight, STREAM);
     return weight;
   }
 
+  private static byte[] codes(Random random, int bits, int n) {
+    byte[] codes = new byte[n];
+    for (int i = 0; i < n; i++) {
+      codes[i] = (byte) (random.nextInt(1 << bits) - (1 << (bits - 1)));
+    }
+    return codes;
+  }
+
   /** Random codes and scales; exact ones are powers of two. */
   static PackedWeight random(
       Random random, int bits, int rows, int cols, int group, boolean exact) {
-    byte[] codes = new byte[rows * cols];
-    for (int i = 0; i < codes.length; i++) {
-      codes[i] = (byte) (random.nextInt(1 << bits) - (1 << (bits - 1)));
-    }
+    byte[] codes = codes(random, bits, rows * cols);
     float[] scales = new float[rows * (cols / group)];
     for (int i = 0; i < scales.length; i++) {
       scales[i] =
           exact ? 1 << random.nextInt(3) : (float) Math.exp(random.nextGaussian() - 3) + 1e-6f;
     }
     return PackedWeight.pack(codes, scales, rows, cols, new QuantSpec(bits, group, false));
+  }
+
+  /** The same codes and scales with random zero points. */
+  static PackedWeight shifted(Random random, PackedWeight w) {
+    byte[] zeros = codes(random, w.bits(), w.scales().length);
+    return new PackedWeight(
+        w.bits(), w.groupSize(), w.rows(), w.cols(), w.words(), w.scales(), zeros);
   }
 
   /** Inputs that are bfloat16 numbers; exact ones are small integers. */
@@ -104,28 +129,75 @@ final class ProductChecks {
   void product(
       int bits, int rows, int cols, int group, int m, boolean wide, boolean exact, long seed) {
     Random random = new Random(seed);
+    if (bits != 16) {
+      multiply(random, random(random, bits, rows, cols, group, exact), m, wide, exact);
+      return;
+    }
     try (Arena arena = Arena.ofConfined();
         GuardedMemory memory = new GuardedMemory(device)) {
-      float[] w;
-      MemorySegment weight;
-      if (bits == 16) {
-        w = inputs(random, rows * cols, exact);
-        weight = packBf16(library, arena, memory, Bf16.fromFloats(w), rows, cols);
-      } else {
-        PackedWeight packed = random(random, bits, rows, cols, group, exact);
-        weight = pack(library, arena, memory, packed, wide);
-        w = dequantized(packed, wide);
-      }
+      float[] w = inputs(random, rows * cols, exact);
+      MemorySegment weight = packBf16(library, arena, memory, Bf16.fromFloats(w), rows, cols);
       float[] x = inputs(random, m * cols, exact);
-      MemorySegment input = memory.shorts(Bf16.fromFloats(x));
-      MemorySegment y = memory.output(4L * m * rows);
-      library.checked("gkc_matmul", weight, input, m, y, 0, STREAM);
-      float[] found = memory.readFloats(y, m * rows);
-      int groups = bits == 16 ? 1 : cols / group;
-      compare(x, w, rows, cols, m, groups, exact, found, null);
-      library.checked("gkc_matmul", weight, input, m, y, 1, STREAM);
-      compare(x, w, rows, cols, m, groups, exact, memory.readFloats(y, m * rows), found);
+      compare(memory, weight, x, w, rows, cols, m, 1, exact);
     }
+  }
+
+  /**
+   * A product with zero points, against the oracle and against that of the symmetric weight where
+   * all of them are 0.
+   *
+   * @param bits 2 to 8
+   */
+  void zeroPoints(int bits, int rows, int cols, int group, int m, boolean exact, long seed) {
+    Random random = new Random(seed);
+    PackedWeight symmetric = random(random, bits, rows, cols, group, exact);
+    multiply(random, shifted(random, symmetric), m, random.nextBoolean(), exact);
+    PackedWeight centered =
+        new PackedWeight(
+            bits,
+            group,
+            rows,
+            cols,
+            symmetric.words(),
+            symmetric.scales(),
+            new byte[symmetric.scales().length]);
+    try (Arena arena = Arena.ofConfined();
+        GuardedMemory memory = new GuardedMemory(device)) {
+      float[] x = inputs(random, m * cols, exact);
+      float[] a = multiply(memory, pack(library, arena, memory, symmetric, true), x, m, rows);
+      float[] b = multiply(memory, pack(library, arena, memory, centered, true), x, m, rows);
+      Close.that(Arrays.equals(a, b), "zero points of 0 change a product");
+    }
+  }
+
+  private void multiply(Random random, PackedWeight w, int m, boolean wide, boolean exact) {
+    try (Arena arena = Arena.ofConfined();
+        GuardedMemory memory = new GuardedMemory(device)) {
+      MemorySegment weight = pack(library, arena, memory, w, wide);
+      float[] x = inputs(random, m * w.cols(), exact);
+      float[] values = dequantized(w, wide);
+      int groups = w.cols() / w.groupSize();
+      compare(memory, weight, x, values, w.rows(), w.cols(), m, groups, exact);
+    }
+  }
+
+  private void compare(
+      GuardedMemory memory,
+      MemorySegment weight,
+      float[] x,
+      float[] w,
+      int rows,
+      int cols,
+      int m,
+      int groups,
+      boolean exact) {
+    MemorySegment input = memory.shorts(Bf16.fromFloats(x));
+    MemorySegment y = memory.output(4L * m * rows);
+    library.checked("gkc_matmul", weight, input, m, y, 0, STREAM);
+    float[] found = memory.readFloats(y, m * rows);
+    compare(x, w, rows, cols, m, groups, exact, found, null);
+    library.checked("gkc_matmul", weight, input, m, y, 1, STREAM);
+    compare(x, w, rows, cols, m, groups, exact, memory.readFloats(y, m * rows), found);
   }
 
   static float[] dequantized(PackedWeight w, boolean wide) {
@@ -133,8 +205,9 @@ final class ProductChecks {
     float[] out = new float[codes.length];
     for (int i = 0; i < out.length; i++) {
       float scale = w.scales()[i / w.groupSize()];
+      int code = codes[i] - (w.symmetric() ? 0 : w.zeros()[i / w.groupSize()]);
       // Exact or not, the product of a code and a scale is only used in double precision below.
-      out[i] = codes[i] * (wide ? scale : Bf16.round(scale));
+      out[i] = code * (wide ? scale : Bf16.round(scale));
     }
     return out;
   }

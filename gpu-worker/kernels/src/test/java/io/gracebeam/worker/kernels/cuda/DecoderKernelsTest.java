@@ -166,7 +166,7 @@ class DecoderKernelsTest {
       t[0].setAtIndex(JAVA_INT, 0, 99);
       assertThat(library.call("gkc_decoder_new", config, t[0], 5, t[1], 4, out))
           .isEqualTo(BAD_FORMAT);
-      t[0].setAtIndex(JAVA_INT, 0, 1);
+      t[0].setAtIndex(JAVA_INT, 0, CudaLibrary.VERSION);
       library.checked("gkc_decoder_new", config, t[0], 5, t[1], 4, out);
       MemorySegment decoder = out.get(ADDRESS, 0);
       MemorySegment x = memory.output(4L * 3 * 32);

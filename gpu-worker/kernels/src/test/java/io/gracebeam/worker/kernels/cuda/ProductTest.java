@@ -58,6 +58,20 @@ class ProductTest {
     checks(order).product(BITS[bits], rows, g * groups, g, m, wide, exact, seed);
   }
 
+  @Property(tries = 60)
+  void zeroPointsAreTakenOff(
+      @ForAll @IntRange(min = 2, max = 8) int bits,
+      @ForAll @IntRange(min = 0, max = 4) int group,
+      @ForAll @IntRange(min = 1, max = 4) int groups,
+      @ForAll @IntRange(min = 1, max = 140) int rows,
+      @ForAll @IntRange(min = 1, max = 40) int m,
+      @ForAll boolean exact,
+      @ForAll @IntRange(min = 0, max = 9) int order,
+      @ForAll long seed) {
+    int g = GROUPS[group];
+    checks(order).zeroPoints(bits, rows, g * groups, g, m, exact, seed);
+  }
+
   @Test
   void severalRowBlocksShareTheirInputs() {
     // 530 row blocks: more than where a block takes two of them; the last one is alone.
@@ -85,9 +99,19 @@ class ProductTest {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment w = arena.allocate(56, 8);
       int[][] bad = {
-        {4, 0, 64, 32, 0}, {4, -1, 64, 32, 0}, {4, 8, 0, 32, 0}, {4, 8, 40, 8, 0},
-        {4, 8, 64, 48, 0}, {4, 8, 64, 128, 0}, {4, 8, 96, 64, 0}, {4, 8, 64, 16, 0},
-        {4, 8, 64, 64, 2}, {16, 8, 64, 32, 0}, {4, 1 << 28, 1 << 28, 32, 0}, {4, 8, 64, 0, 0}
+        {4, 0, 64, 32, 0},
+        {4, -1, 64, 32, 0},
+        {4, 8, 0, 32, 0},
+        {4, 8, 40, 8, 0},
+        {4, 8, 64, 48, 0},
+        {4, 8, 64, 128, 0},
+        {4, 8, 96, 64, 0},
+        {4, 8, 64, 16, 0},
+        {4, 8, 64, 64, 4},
+        {16, 8, 64, 32, 0},
+        {16, 8, 64, 64, 2},
+        {4, 1 << 28, 1 << 28, 32, 0},
+        {4, 8, 64, 0, 0}
       };
       for (int[] b : bad) {
         assertThat(library.call("gkc_weight_describe", b[0], b[1], b[2], b[3], b[4], w))
@@ -114,11 +138,13 @@ class ProductTest {
       MemorySegment y = memory.output(4 * 3 * 20);
       MemorySegment words = memory.ints(packed.words());
       MemorySegment scales = memory.floats(packed.scales());
+      MemorySegment none = MemorySegment.NULL;
       for (int field = 0; field < 6; field++) {
         MemorySegment bad = arena.allocate(56, 8).copyFrom(good);
         bad.setAtIndex(JAVA_INT, field, bad.getAtIndex(JAVA_INT, field) + 64);
         assertThat(library.call("gkc_matmul", bad, x, 3, y, 0, STREAM)).isEqualTo(BAD_FORMAT);
-        assertThat(library.call("gkc_pack", words, scales, 4, bad, STREAM)).isEqualTo(BAD_FORMAT);
+        assertThat(library.call("gkc_pack", words, scales, none, 4, bad, STREAM))
+            .isEqualTo(BAD_FORMAT);
       }
       for (int field : new int[] {40, 48}) {
         MemorySegment bad = arena.allocate(56, 8).copyFrom(good);
@@ -143,8 +169,12 @@ class ProductTest {
       for (int m : new int[] {0, -1, Integer.MAX_VALUE}) {
         assertThat(library.call("gkc_matmul", good, x, m, y, 0, STREAM)).isEqualTo(BAD_SIZE);
       }
-      assertThat(library.call("gkc_pack", words, scales, 8, good, STREAM)).isEqualTo(BAD_FORMAT);
-      assertThat(library.call("gkc_pack", words, MemorySegment.NULL, 4, good, STREAM))
+      assertThat(library.call("gkc_pack", words, scales, none, 8, good, STREAM))
+          .isEqualTo(BAD_FORMAT);
+      assertThat(library.call("gkc_pack", words, none, none, 4, good, STREAM))
+          .isEqualTo(BAD_POINTER);
+      // Zero points are called for where a weight has them, and nowhere else.
+      assertThat(library.call("gkc_pack", words, scales, words, 4, good, STREAM))
           .isEqualTo(BAD_POINTER);
       assertThat(library.call("gkc_pack_bf16", words, good, STREAM)).isEqualTo(BAD_FORMAT);
       assertThat(library.call("gkc_round_bf16", scales, 0L, y, STREAM)).isEqualTo(BAD_SIZE);

@@ -103,8 +103,8 @@ public final class MemoryPlan implements MemoryPlanner {
   /** Scales are as wide as the numbers that are not quantized. */
   private static DecoderBytes.Form form(ModelSizes sizes, int bits, int size) {
     return bits == 16
-        ? new DecoderBytes.Form(sizes.numberBits(), -1, false)
-        : new DecoderBytes.Form(bits, size, sizes.numberBits() == 32);
+        ? new DecoderBytes.Form(sizes.numberBits(), -1, false, false)
+        : new DecoderBytes.Form(bits, size, sizes.numberBits() == 32, false);
   }
 
   /** Weights of a part: packed for the kernels, or plain arrays of the engine. */
