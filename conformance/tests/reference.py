@@ -15,9 +15,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 QUESTION = "what is at the top left?"
 
 
-def grace(*args) -> str:
+def grace(*args, cwd: pathlib.Path | None = None) -> str:
     """Output of a command; a failure shows the command's own line."""
-    done = subprocess.run([ROOT / "grace", *map(str, args)], capture_output=True, text=True)
+    done = subprocess.run([ROOT / "grace", *map(str, args)], capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
