@@ -4,7 +4,6 @@ import com.google.auto.value.AutoValue;
 import io.gracebeam.proto.v1.TokenSignal;
 import org.apache.beam.sdk.schemas.AutoValueSchema;
 import org.apache.beam.sdk.schemas.annotations.DefaultSchema;
-import org.apache.beam.sdk.schemas.annotations.SchemaCreate;
 
 /** What the teacher thought of one supervised token. */
 @AutoValue
@@ -35,23 +34,9 @@ public abstract class TokenRow {
   /** Probability of the most probable token. */
   public abstract float getTopProbability();
 
-  /** A row. */
-  @SchemaCreate
-  public static TokenRow of(
-      String taskId,
-      String exampleId,
-      int position,
-      float entropy,
-      float targetLogProb,
-      boolean correct,
-      String type,
-      float topProbability) {
+  /** What a signal says of the token at that position. */
+  public static TokenRow of(String taskId, String exampleId, int position, TokenSignal signal) {
     return new AutoValue_TokenRow(
-        taskId, exampleId, position, entropy, targetLogProb, correct, type, topProbability);
-  }
-
-  static TokenRow of(String taskId, String exampleId, int position, TokenSignal signal) {
-    return of(
         taskId,
         exampleId,
         position,

@@ -6,6 +6,7 @@ import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.Question;
+import io.gracebeam.proto.v1.TokenSignal;
 import io.gracebeam.transforms.stages.StageTask;
 import io.gracebeam.transforms.stages.TokenRow;
 import io.gracebeam.transforms.testing.InProcessWorkers;
@@ -95,13 +96,19 @@ class ProvidersTest {
     SchemaTransformProvider provider = provider("gather_gate_statistics");
     Row configuration =
         Row.withSchema(provider.configurationSchema()).withFieldValue("vocabulary", 10).build();
+    TokenSignal signal =
+        TokenSignal.newBuilder()
+            .setEntropy(0.5f)
+            .setTargetLogProb(-1f)
+            .setCorrect(true)
+            .setType("open")
+            .setTopProbability(0.5f)
+            .build();
     Pipeline pipeline = TestPipeline.create().enableAbandonedNodeEnforcement(false);
     PCollectionRowTuple outputs =
         PCollectionRowTuple.of(
                 "input",
-                pipeline
-                    .apply(Create.of(TokenRow.of("u", "e", 0, 0.5f, -1f, true, "open", 0.5f)))
-                    .apply(Convert.toRows()))
+                pipeline.apply(Create.of(TokenRow.of("u", "e", 0, signal))).apply(Convert.toRows()))
             .apply(provider.from(configuration));
     PAssert.thatSingleton(outputs.get("output"))
         .satisfies(

@@ -7,6 +7,7 @@ import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.PrepareWork;
+import io.gracebeam.proto.v1.TokenSignal;
 import io.gracebeam.transforms.client.Workers;
 import io.gracebeam.transforms.statistics.GateSample;
 import io.gracebeam.transforms.statistics.GateStatistics;
@@ -246,6 +247,16 @@ class StagesTest {
     }
   }
 
+  private static TokenSignal signal(float entropy) {
+    return TokenSignal.newBuilder()
+        .setEntropy(entropy)
+        .setTargetLogProb(-1f)
+        .setCorrect(true)
+        .setType("open")
+        .setTopProbability(0.5f)
+        .build();
+  }
+
   @Test
   void impossibleTokensAreDeadLetters() {
     Pipeline pipeline = Demo.pipeline();
@@ -253,8 +264,8 @@ class StagesTest {
         pipeline
             .apply(
                 Create.of(
-                    TokenRow.of("u", "good", 0, 0.5f, -1f, true, "open", 0.5f),
-                    TokenRow.of("u", "bad", 2, Float.NaN, -1f, true, "open", 0.5f)))
+                    TokenRow.of("u", "good", 0, signal(0.5f)),
+                    TokenRow.of("u", "bad", 2, signal(Float.NaN))))
             .apply(GatherGateStatistics.ofVocabulary(50));
     PAssert.thatSingleton(gathered.statistics())
         .satisfies(

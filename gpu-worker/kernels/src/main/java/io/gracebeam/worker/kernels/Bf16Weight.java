@@ -6,11 +6,11 @@ package io.gracebeam.worker.kernels;
  * @param values [rows, cols], raw bits; not copied
  */
 @SuppressWarnings("ArrayRecordComponent") // large arrays, compared by nobody
-public record Bf16Weight(int rows, int cols, short[] values) implements Matrix {
+record Bf16Weight(int rows, int cols, short[] values) implements Matrix {
   private static final String WHERE = "Bf16Weight";
 
   /** Validates sizes and values. */
-  public Bf16Weight {
+  Bf16Weight {
     Checks.positive(WHERE, "rows", rows);
     Checks.positive(WHERE, "cols", cols);
     Checks.length(WHERE, "values", values.length, Checks.product(WHERE, rows, cols));

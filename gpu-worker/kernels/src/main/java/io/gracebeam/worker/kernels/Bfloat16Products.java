@@ -40,7 +40,7 @@ public final class Bfloat16Products implements AutoCloseable {
     this(parallel, thread, teams, threads, false);
   }
 
-  /** The same, without AMX even where it is if {@code plain}. */
+  /** Products without AMX, even where the processor has it, if {@code plain}. */
   Bfloat16Products(long parallel, long thread, long teams, int threads, boolean plain) {
     this.plain = plain;
     this.library = library();
@@ -90,37 +90,46 @@ public final class Bfloat16Products implements AutoCloseable {
   }
 
   /**
-   * c [m, n] = a [m, k] times b [k, n], c row-major and dense. Strides are in numbers, sizes 1 to
-   * 2^24; memory must be there.
+   * A matrix in native memory, which must stay there while it is multiplied.
    *
+   * @param address of its first number
+   * @param row numbers from one row to the next
+   * @param col numbers from one column to the next
+   */
+  public record Operand(long address, long row, long col) {}
+
+  /**
+   * c [m, n] = a [m, k] times b [k, n]; sizes are 1 to 2^24.
+   *
+   * @param c address of the result, row-major and dense
    * @throws IllegalArgumentException for sizes or strides out of range
    */
-  public synchronized void multiply(
-      long m, long n, long k, long a, long aRow, long aCol, long b, long bRow, long bCol, long c) {
+  public synchronized void multiply(long m, long n, long k, Operand a, Operand b, long c) {
     if (m < 1 || n < 1 || k < 1 || m > MOST || n > MOST || k > MOST) {
       throw Checks.error(
           "bfloat16 product", "has sizes %d, %d, %d, allowed 1 to %d", m, n, k, MOST);
     }
-    if (!strides(aRow, aCol) || !strides(bRow, bCol)) {
+    if (!strides(a.row, a.col) || !strides(b.row, b.col)) {
       throw Checks.error(
           "bfloat16 product",
           "has strides (%d, %d) and (%d, %d), allowed with a 1 in each",
-          aRow,
-          aCol,
-          bRow,
-          bCol);
+          a.row,
+          a.col,
+          b.row,
+          b.col);
     }
     shape.set(JAVA_INT, 0, (int) m);
     shape.set(JAVA_INT, 4, (int) n);
     shape.set(JAVA_INT, 8, (int) k);
-    long[] strides = {aRow, aCol, bRow, bCol, n};
+    long[] strides = {a.row, a.col, b.row, b.col, n};
     shape.set(JAVA_INT, 16, plain ? 1 : 0);
     MemorySegment.copy(strides, 0, shape, JAVA_LONG, 24, strides.length);
     try {
       MemorySegment space =
           scratch.atLeast(NativeLibrary.checked((long) scratchBytes.invokeExact(pool, shape)));
       NativeLibrary.checked(
-          (int) multiply.invokeExact(pool, shape, a, b, c, space, space.byteSize()));
+          (int)
+              multiply.invokeExact(pool, shape, a.address, b.address, c, space, space.byteSize()));
     } catch (Throwable e) {
       throw NativeLibrary.impossible(e);
     }

@@ -1,7 +1,7 @@
 package io.gracebeam.worker.kernels;
 
 /** Cross-entropy of softmax(logits) with hard targets, with gradient. */
-public final class CrossEntropy {
+final class CrossEntropy {
   private CrossEntropy() {}
 
   /**
@@ -12,10 +12,10 @@ public final class CrossEntropy {
    * @param dLogits gradient of loss, [rows, vocab]
    */
   @SuppressWarnings("ArrayRecordComponent")
-  public record Result(double loss, double[] perToken, float[] dLogits) {}
+  record Result(double loss, double[] perToken, float[] dLogits) {}
 
   /** Loss of logits {@code [rows, vocab]}; targets [rows] lie in [0, vocab). */
-  public static Result apply(float[] logits, int rows, int vocab, int[] targets) {
+  static Result apply(float[] logits, int rows, int vocab, int[] targets) {
     String where = "CrossEntropy";
     Checks.notNegative(where, "rows", rows);
     GatedDkd.checkVocab(where, vocab);

@@ -135,12 +135,12 @@ public final class GatedDkd {
           rows,
           vocab);
     }
-    if (!teacher.isFull() && teacher.temperature() != options.temperature()) {
+    if (!teacher.isFull() && teacher.scalars().temperature() != options.temperature()) {
       throw Checks.error(
           where,
           "temperature is %s, allowed is the %s of the teacher's top-k rows",
           options.temperature(),
-          teacher.temperature());
+          teacher.scalars().temperature());
     }
   }
 
@@ -154,7 +154,7 @@ public final class GatedDkd {
     return teacher.isFull()
         ? TeacherStatistics.of(teacher.values(), teacher.first() + i, teacher.vocab(), target)
             .entropy()
-        : teacher.entropies()[i];
+        : teacher.scalars().entropy()[i];
   }
 
   /**
@@ -173,8 +173,8 @@ public final class GatedDkd {
       qRest = Softmax.logSumExpWithout(teacher.values(), taught, vocab, y, t);
       qTarget = teacher.values()[taught + y] / t;
     } else {
-      qRest = teacher.nonTargetLogSumExps()[i];
-      qTarget = (teacher.targetLogProbs()[i] + teacher.logSumExps()[i]) / t;
+      qRest = teacher.scalars().nonTargetLogSumExp()[i];
+      qTarget = (teacher.scalars().targetLogProb()[i] + teacher.scalars().logSumExp()[i]) / t;
     }
     double pRest = Softmax.logSumExpWithout(z, from, vocab, y, t);
     double pTarget = z[from + y] / t;

@@ -138,9 +138,9 @@ final class NativeLosses implements LossKernels, AutoCloseable {
   private static double[] known(TeacherRows t) {
     double[] out = new double[3 * t.rows()];
     for (int i = 0; i < t.rows(); i++) {
-      out[3 * i] = t.targetLogProbs()[i];
-      out[3 * i + 1] = t.logSumExps()[i];
-      out[3 * i + 2] = t.nonTargetLogSumExps()[i];
+      out[3 * i] = t.scalars().targetLogProb()[i];
+      out[3 * i + 1] = t.scalars().logSumExp()[i];
+      out[3 * i + 2] = t.scalars().nonTargetLogSumExp()[i];
     }
     return out;
   }

@@ -12,38 +12,37 @@ public final class TeacherRows {
   private final int rows;
   private final int vocab;
   private final int k;
-  private final double temperature;
   private final float[] logits;
   private final int[] ids;
-  private final double[] entropy;
-  private final double[] targetLogProb;
-  private final double[] logSumExp;
-  private final double[] nonTargetLogSumExp;
+  private final Scalars scalars;
 
   private TeacherRows(
-      int first,
-      int rows,
-      int vocab,
-      int k,
-      double temperature,
-      float[] logits,
-      int[] ids,
-      double[] entropy,
-      double[] targetLogProb,
-      double[] logSumExp,
-      double[] nonTargetLogSumExp) {
+      int first, int rows, int vocab, int k, float[] logits, int[] ids, Scalars scalars) {
     this.first = first;
     this.rows = rows;
     this.vocab = vocab;
     this.k = k;
-    this.temperature = temperature;
     this.logits = logits;
     this.ids = ids;
-    this.entropy = entropy;
-    this.targetLogProb = targetLogProb;
-    this.logSumExp = logSumExp;
-    this.nonTargetLogSumExp = nonTargetLogSumExp;
+    this.scalars = scalars;
   }
+
+  /**
+   * What is known exactly of rows whose logits are not all kept; in nats.
+   *
+   * @param temperature the temperature that the loss will use
+   * @param entropy entropy at temperature 1, [rows]
+   * @param targetLogProb log-probability of the target at temperature 1, [rows]
+   * @param logSumExp ln sum exp(z) at temperature 1, [rows]
+   * @param nonTargetLogSumExp ln of the sum over the non-targets of exp(z / temperature), [rows]
+   */
+  @SuppressWarnings("ArrayRecordComponent") // large arrays, compared by nobody
+  public record Scalars(
+      double temperature,
+      double[] entropy,
+      double[] targetLogProb,
+      double[] logSumExp,
+      double[] nonTargetLogSumExp) {}
 
   /**
    * All logits {@code [rows, vocab]}, at any temperature. Arrays are not copied, and whether the
@@ -63,46 +62,35 @@ public final class TeacherRows {
     GatedDkd.checkVocab(WHERE, vocab);
     int end = Checks.product(WHERE, Math.addExact(first, rows), vocab);
     Checks.atLeast(WHERE, "logits", logits.length, end);
-    return new TeacherRows(first, rows, vocab, vocab, 0, logits, null, null, null, null, null);
+    return new TeacherRows(first, rows, vocab, vocab, logits, null, null);
   }
 
   /**
    * The top-k form. Arrays are not copied.
    *
-   * @param ids distinct ids of the k largest logits, [rows, k], in any order; the target may be
-   *     among them
-   * @param values their raw logits (not divided by the temperature), [rows, k]
-   * @param temperature the temperature that the loss will use
-   * @param entropy entropy at temperature 1, [rows], nats
-   * @param targetLogProb log-probability of the target at temperature 1, [rows]
-   * @param logSumExp ln sum exp(z) at temperature 1, [rows]
-   * @param nonTargetLogSumExp ln of the sum over the non-targets of exp(z / temperature), [rows]
+   * @param listed distinct ids of the k largest logits and their raw logits (not divided by the
+   *     temperature), [rows, k], in any order; the target may be among them
    */
   public static TeacherRows topK(
-      int rows,
-      int vocab,
-      int k,
-      int[] ids,
-      float[] values,
-      double temperature,
-      double[] entropy,
-      double[] targetLogProb,
-      double[] logSumExp,
-      double[] nonTargetLogSumExp) {
+      int rows, int vocab, int k, TopK.Selection listed, Scalars scalars) {
     Checks.notNegative(WHERE, "rows", rows);
     GatedDkd.checkVocab(WHERE, vocab);
-    GatedDkd.checkTemperature(WHERE, temperature);
+    GatedDkd.checkTemperature(WHERE, scalars.temperature);
     if (k < 1 || k > vocab) {
       throw Checks.error(WHERE, "k is %d, allowed are 1 to %d", k, vocab);
     }
     int n = Checks.product(WHERE, rows, k);
+    int[] ids = listed.ids();
+    float[] values = listed.values();
     Checks.length(WHERE, "ids", ids.length, n);
     Checks.length(WHERE, "values", values.length, n);
     Checks.finite(WHERE, "values", values, 0, n);
-    Checks.length(WHERE, "entropy", entropy.length, rows);
-    Checks.length(WHERE, "targetLogProb", targetLogProb.length, rows);
-    Checks.length(WHERE, "logSumExp", logSumExp.length, rows);
-    Checks.length(WHERE, "nonTargetLogSumExp", nonTargetLogSumExp.length, rows);
+    Checks.length(WHERE, "entropy", scalars.entropy.length, rows);
+    Checks.length(WHERE, "targetLogProb", scalars.targetLogProb.length, rows);
+    Checks.length(WHERE, "logSumExp", scalars.logSumExp.length, rows);
+    Checks.length(WHERE, "nonTargetLogSumExp", scalars.nonTargetLogSumExp.length, rows);
+    double[] entropy = scalars.entropy;
+    double[] targetLogProb = scalars.targetLogProb;
     double most = Math.log(vocab) + 1e-3;
     for (int i = 0; i < rows; i++) {
       if (!(entropy[i] >= -1e-6 && entropy[i] <= most)) {
@@ -115,8 +103,8 @@ public final class TeacherRows {
             i,
             targetLogProb[i]);
       }
-      Checks.finite(WHERE, "logSumExp[" + i + "]", logSumExp[i]);
-      Checks.finite(WHERE, "nonTargetLogSumExp[" + i + "]", nonTargetLogSumExp[i]);
+      Checks.finite(WHERE, "logSumExp[" + i + "]", scalars.logSumExp[i]);
+      Checks.finite(WHERE, "nonTargetLogSumExp[" + i + "]", scalars.nonTargetLogSumExp[i]);
       int[] row = java.util.Arrays.copyOfRange(ids, i * k, (i + 1) * k);
       java.util.Arrays.sort(row);
       for (int j = 0; j < k; j++) {
@@ -126,18 +114,7 @@ public final class TeacherRows {
         }
       }
     }
-    return new TeacherRows(
-        0,
-        rows,
-        vocab,
-        k,
-        temperature,
-        values,
-        ids,
-        entropy,
-        targetLogProb,
-        logSumExp,
-        nonTargetLogSumExp);
+    return new TeacherRows(0, rows, vocab, k, values, ids, scalars);
   }
 
   /** Reduces full logits {@code [rows, vocab]} to the top-k form. */
@@ -145,20 +122,20 @@ public final class TeacherRows {
       float[] logits, int rows, int vocab, int[] targets, int k, double temperature) {
     full(logits, rows, vocab).checkFinite();
     Checks.targets(WHERE, targets, rows, vocab);
-    int[] ids = new int[Checks.product(WHERE, rows, k)];
-    float[] values = new float[ids.length];
+    int n = Checks.product(WHERE, rows, k);
+    TopK.Selection listed = new TopK.Selection(new int[n], new float[n]);
     double[][] s = new double[4][rows];
     for (int i = 0; i < rows; i++) {
       TopK.Selection top = TopK.select(logits, i, vocab, k);
-      System.arraycopy(top.ids(), 0, ids, i * k, k);
-      System.arraycopy(top.values(), 0, values, i * k, k);
+      System.arraycopy(top.ids(), 0, listed.ids(), i * k, k);
+      System.arraycopy(top.values(), 0, listed.values(), i * k, k);
       TeacherStatistics t = TeacherStatistics.of(logits, i, vocab, targets[i], temperature);
       s[0][i] = t.entropy();
       s[1][i] = t.targetLogProb();
       s[2][i] = t.logSumExp();
       s[3][i] = t.nonTargetLogSumExp();
     }
-    return topK(rows, vocab, k, ids, values, temperature, s[0], s[1], s[2], s[3]);
+    return topK(rows, vocab, k, listed, new Scalars(temperature, s[0], s[1], s[2], s[3]));
   }
 
   /** Names the first of all the logits that is not finite; other forms were checked when made. */
@@ -188,11 +165,6 @@ public final class TeacherRows {
     return ids == null;
   }
 
-  /** Temperature of the scalars; 0 in the full form, which serves any. */
-  public double temperature() {
-    return temperature;
-  }
-
   /** Row of {@link #values} that is the first of these. */
   public int first() {
     return first;
@@ -208,23 +180,10 @@ public final class TeacherRows {
     return ids;
   }
 
-  /** Entropies at temperature 1, [rows]; null in the full form. */
-  public double[] entropies() {
-    return entropy;
-  }
-
-  /** Target log-probabilities at temperature 1, [rows]; null in the full form. */
-  public double[] targetLogProbs() {
-    return targetLogProb;
-  }
-
-  /** ln sum exp(z) at temperature 1, [rows]; null in the full form. */
-  public double[] logSumExps() {
-    return logSumExp;
-  }
-
-  /** ln of the non-targets' sum at {@link #temperature}, [rows]; null in the full form. */
-  public double[] nonTargetLogSumExps() {
-    return nonTargetLogSumExp;
+  /**
+   * What is known beside the listed logits; null in the full form, which serves any temperature.
+   */
+  public Scalars scalars() {
+    return scalars;
   }
 }

@@ -12,7 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Transformer blocks in training: forwards, and backwards with gradients in closed form, in
+ * Transformer blocks in training: forward and backward passes, with gradients in closed form, in
  * bfloat16 with float32 sums, on AMX or AVX-512. Arrays are native memory of the caller's,
  * row-major. Results do not depend on the threads. Not safe for concurrent use.
  */
@@ -61,6 +61,16 @@ public final class TrainingBlocks implements AutoCloseable {
   /** Inputs [batch, length, width] of a block of some sizes. */
   public record Shape(Sizes sizes, int batch, int length) {}
 
+  /**
+   * One block at some shape.
+   *
+   * @param parameters addresses of the bfloat16 parameters, by {@link Parameter}; 0 for one that is
+   *     missing
+   * @param rope see {@link #rope}, for the shape's length; null for {@link Kind#CLIP}
+   */
+  @SuppressWarnings("ArrayRecordComponent") // compared by nobody
+  public record Block(Shape shape, long[] parameters, MemorySegment rope) {}
+
   private final boolean plain;
   private final NativeLibrary library;
   private final MemorySegment pool;
@@ -85,7 +95,7 @@ public final class TrainingBlocks implements AutoCloseable {
     this(threads, false);
   }
 
-  /** The same, without AMX even where it is if {@code plain}. */
+  /** Blocks without AMX, even where the processor has it, if {@code plain}. */
   TrainingBlocks(int threads, boolean plain) {
     this.plain = plain;
     this.library = Bfloat16Products.library();
@@ -152,16 +162,15 @@ public final class TrainingBlocks implements AutoCloseable {
   }
 
   /**
-   * y = block(x). What the way back needs is kept under a number, in the place of what was there.
+   * y = block(x). What the backward pass needs is kept under a number, in the place of what was
+   * there.
    *
-   * @param addresses of the bfloat16 parameters, by {@link Parameter}; 0 for one that is missing
-   * @param rope see {@link #rope}, for the shape's length; null for {@link Kind#CLIP}
    * @param x address of the bfloat16 inputs [batch, length, width]
    * @param y address of the outputs
    * @throws IllegalArgumentException for sizes out of range or a table of another length
    */
-  public void forward(Shape of, long[] addresses, MemorySegment rope, long x, long y, int number) {
-    write(of, addresses, rope);
+  public void forward(Block block, long x, long y, int number) {
+    write(block);
     while (saved.size() <= number) {
       saved.add(new ScratchBuffer(library));
     }
@@ -175,7 +184,7 @@ public final class TrainingBlocks implements AutoCloseable {
                   pool,
                   shape,
                   weights,
-                  table(rope),
+                  table(block.rope()),
                   x,
                   kept,
                   kept.byteSize(),
@@ -188,23 +197,15 @@ public final class TrainingBlocks implements AutoCloseable {
   }
 
   /**
-   * The way back from what {@link #forward} kept under a number, for the same inputs.
+   * Backward pass from what {@link #forward} kept under a number, for the same inputs.
    *
-   * @param dY address of the gradient by y, bfloat16
-   * @param dX address of where that by x goes
-   * @param added addresses of float32 gradients that those by the parameters are added to; 0 for
-   *     one that is not wanted
+   * @param dY address of the gradient with respect to y, bfloat16
+   * @param dX address where the gradient with respect to x is written
+   * @param added addresses of float32 sums that the gradients with respect to the parameters are
+   *     added to; 0 for one that is not wanted
    */
-  public void backward(
-      Shape of,
-      long[] addresses,
-      MemorySegment rope,
-      long x,
-      long dY,
-      long dX,
-      long[] added,
-      int number) {
-    write(of, addresses, rope);
+  public void backward(Block block, long x, long dY, long dX, long[] added, int number) {
+    write(block);
     if (number >= saved.size() || added.length != Parameter.values().length) {
       throw Checks.error("training block", "has %d states, %d was asked for", saved.size(), number);
     }
@@ -219,7 +220,7 @@ public final class TrainingBlocks implements AutoCloseable {
                   pool,
                   shape,
                   weights,
-                  table(rope),
+                  table(block.rope()),
                   x,
                   kept,
                   kept.byteSize(),
@@ -241,7 +242,10 @@ public final class TrainingBlocks implements AutoCloseable {
     return bytes;
   }
 
-  private void write(Shape of, long[] addresses, MemorySegment rope) {
+  private void write(Block block) {
+    Shape of = block.shape();
+    long[] addresses = block.parameters();
+    MemorySegment rope = block.rope();
     Sizes s = of.sizes();
     int count = Parameter.values().length;
     if (addresses.length != count) {

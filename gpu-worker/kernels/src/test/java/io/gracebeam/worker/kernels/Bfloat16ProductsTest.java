@@ -61,13 +61,13 @@ class Bfloat16ProductsTest {
     assumeTrue(Bfloat16Products.present());
     try (Arena arena = Arena.ofConfined();
         Bfloat16Products products = open(arena, 2, false)) {
-      assertThatThrownBy(() -> products.multiply(0, 1, 1, 1, 1, 1, 1, 1, 1, 1))
+      assertThatThrownBy(() -> products.multiply(0, 1, 1, at(1, 1, 1), at(1, 1, 1), 1))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("sizes 0, 1, 1");
-      assertThatThrownBy(() -> products.multiply(4, 4, 4, 1, 8, 2, 1, 4, 1, 1))
+      assertThatThrownBy(() -> products.multiply(4, 4, 4, at(1, 8, 2), at(1, 4, 1), 1))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("strides (8, 2)");
-      assertThatThrownBy(() -> products.multiply(4, 4, 4, 0, 4, 1, 0, 4, 1, 0))
+      assertThatThrownBy(() -> products.multiply(4, 4, 4, at(0, 4, 1), at(0, 4, 1), 0))
           .isInstanceOf(IllegalStateException.class)
           .hasMessageContaining("-2");
     }
@@ -104,6 +104,10 @@ class Bfloat16ProductsTest {
     return out;
   }
 
+  private static Bfloat16Products.Operand at(long address, long row, long col) {
+    return new Bfloat16Products.Operand(address, row, col);
+  }
+
   private static short[] multiply(Case c, int threads) {
     assumeTrue(Bfloat16Products.present());
     try (Arena arena = Arena.ofConfined();
@@ -118,12 +122,8 @@ class Bfloat16ProductsTest {
           c.m,
           c.n,
           c.k,
-          a.address(),
-          c.turnA ? 1 : c.k,
-          c.turnA ? c.m : 1,
-          b.address(),
-          c.turnB ? 1 : c.n,
-          c.turnB ? c.k : 1,
+          at(a.address(), c.turnA ? 1 : c.k, c.turnA ? c.m : 1),
+          at(b.address(), c.turnB ? 1 : c.n, c.turnB ? c.k : 1),
           out.address() + 2 * GUARD);
       for (int i = 0; i < GUARD; i++) {
         assertThat(out.getAtIndex(JAVA_SHORT, i)).isEqualTo(POISON);

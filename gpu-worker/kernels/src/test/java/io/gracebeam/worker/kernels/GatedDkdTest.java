@@ -273,13 +273,9 @@ class GatedDkdTest {
                     1,
                     5,
                     2,
-                    new int[] {1, 1},
-                    new float[2],
-                    2,
-                    new double[1],
-                    new double[1],
-                    new double[1],
-                    new double[1]))
+                    new TopK.Selection(new int[] {1, 1}, new float[2]),
+                    new TeacherRows.Scalars(
+                        2, new double[1], new double[1], new double[1], new double[1])))
         .hasMessageContaining("distinct");
     assertThatThrownBy(() -> new Options(Mode.KD, true, 0, 1, 1))
         .hasMessageContaining("temperature is 0.0");

@@ -292,11 +292,11 @@ class LossKernelsTest {
     double qRest =
         teacher.isFull()
             ? Softmax.logSumExpWithout(teacher.values(), i * vocab, vocab, y, t)
-            : teacher.nonTargetLogSumExps()[i];
+            : teacher.scalars().nonTargetLogSumExp()[i];
     double qOwn =
         teacher.isFull()
             ? teacher.values()[i * vocab + y] / t
-            : (teacher.targetLogProbs()[i] + teacher.logSumExps()[i]) / t;
+            : (teacher.scalars().targetLogProb()[i] + teacher.scalars().logSumExp()[i]) / t;
     double ratios = 2 * Math.abs(own / t - rest - qOwn + qRest);
     // The target's part, then the others': distances weighted by q, and two normalizers.
     double bound = t * t * e * (1 + ratios + 4 * (4 + 4 * far)) + 2 * e * kd + 1e-11;

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.gracebeam.worker.kernels.TrainingBlocks.Block;
 import io.gracebeam.worker.kernels.TrainingBlocks.Kind;
 import io.gracebeam.worker.kernels.TrainingBlocks.Parameter;
 import io.gracebeam.worker.kernels.TrainingBlocks.Shape;
@@ -78,21 +79,22 @@ class TrainingBlocksTest {
       long[] none = new long[Parameter.values().length];
       MemorySegment rope = TrainingBlocks.rope(arena, new float[5], 4);
       Shape odd = new Shape(new Sizes(Kind.LLAMA, 50, 6, 4, 10, 37, 1e-5f), 1, 4);
-      assertThatThrownBy(() -> blocks.forward(odd, none, rope, 1, 1, 0))
+      assertThatThrownBy(() -> blocks.forward(new Block(odd, none, rope), 1, 1, 0))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("sizes out of range");
       Shape longer = new Shape(LLAMA, 1, 5);
-      assertThatThrownBy(() -> blocks.forward(longer, none, rope, 1, 1, 0))
+      assertThatThrownBy(() -> blocks.forward(new Block(longer, none, rope), 1, 1, 0))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("160 bytes, allowed is 200");
       Shape fits = new Shape(LLAMA, 1, 4);
-      assertThatThrownBy(() -> blocks.forward(fits, new long[3], rope, 1, 1, 0))
+      Block block = new Block(fits, none, rope);
+      assertThatThrownBy(() -> blocks.forward(new Block(fits, new long[3], rope), 1, 1, 0))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("3 parameters");
-      assertThatThrownBy(() -> blocks.forward(fits, none, rope, 1, 1, 0))
+      assertThatThrownBy(() -> blocks.forward(block, 1, 1, 0))
           .isInstanceOf(IllegalStateException.class)
           .hasMessageContaining("-2"); // addresses of 0
-      assertThatThrownBy(() -> blocks.backward(fits, none, rope, 1, 1, 1, none, 7))
+      assertThatThrownBy(() -> blocks.backward(block, 1, 1, 1, none, 7))
           .isInstanceOf(IllegalArgumentException.class)
           .hasMessageContaining("7 was asked for");
     }
@@ -127,9 +129,9 @@ class TrainingBlocksTest {
       MemorySegment dY = halves(arena, count, random, 1);
       MemorySegment y = guarded(arena, count);
       MemorySegment dX = guarded(arena, count);
-      blocks.forward(shape, weights, rope, x.address(), y.address() + 2 * GUARD, 0);
-      blocks.backward(
-          shape, weights, rope, x.address(), dY.address(), dX.address() + 2 * GUARD, gradients, 0);
+      Block block = new Block(shape, weights, rope);
+      blocks.forward(block, x.address(), y.address() + 2 * GUARD, 0);
+      blocks.backward(block, x.address(), dY.address(), dX.address() + 2 * GUARD, gradients, 0);
       collect(y, count, out);
       collect(dX, count, out);
       for (MemorySegment sum : sums) {

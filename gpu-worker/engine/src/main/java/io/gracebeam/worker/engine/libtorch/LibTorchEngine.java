@@ -6,7 +6,6 @@ import ai.djl.engine.Engine;
 import ai.djl.ndarray.NDManager;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.worker.engine.MatrixProducts;
 import java.util.Locale;
 import java.util.Map;
 
@@ -127,7 +126,8 @@ public final class LibTorchEngine extends Engine {
     }
     if (!Natives.has(CUDA)) {
       throw GraceException.environment(
-          "LibTorch: a CUDA device was asked for, but %s has no %s; allowed: cpu, or %s naming the lib folder of a torch with CUDA",
+          "LibTorch: a CUDA device was asked for, but %s has no %s; allowed: cpu, or %s naming the"
+              + " lib folder of a torch with CUDA",
           Natives.load().folder(), CUDA, Natives.VARIABLE);
     }
     Natives.more(CUDA);

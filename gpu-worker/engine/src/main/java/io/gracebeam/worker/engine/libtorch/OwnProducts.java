@@ -6,7 +6,6 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import ai.djl.engine.EngineException;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.worker.engine.MatrixProducts;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -210,12 +209,8 @@ final class OwnProducts {
           a.rows,
           b.cols,
           a.cols,
-          data(left, scratch),
-          a.row,
-          a.col,
-          data(right, scratch),
-          b.row,
-          b.col,
+          new MatrixProducts.Operand(data(left, scratch), a.row, a.col),
+          new MatrixProducts.Operand(data(right, scratch), b.row, b.col),
           data(out, scratch));
       return out;
     }

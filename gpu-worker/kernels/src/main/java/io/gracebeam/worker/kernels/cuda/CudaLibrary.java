@@ -21,21 +21,21 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 /** The functions of {@code grace_cuda.h}. */
-public final class CudaLibrary {
+final class CudaLibrary {
   /** GKC_VERSION of the header that this class was written for. */
   static final int VERSION = 2;
 
   /** GKC_ESIZE: a size that does not fit the others, or is out of range. */
-  public static final int BAD_SIZE = -1;
+  static final int BAD_SIZE = -1;
 
   /** GKC_EALIGN: a pointer that is null or not aligned. */
-  public static final int BAD_POINTER = -2;
+  static final int BAD_POINTER = -2;
 
   /** GKC_EFORMAT: a weight of another version, or one whose fields contradict each other. */
-  public static final int BAD_FORMAT = -3;
+  static final int BAD_FORMAT = -3;
 
   /** GKC_ESPACE: scratch space that is too small. */
-  public static final int NO_SPACE = -4;
+  static final int NO_SPACE = -4;
 
   private static final String RESOURCE = "/native/linux-x86_64/libgrace_cuda.so";
 
@@ -57,7 +57,7 @@ public final class CudaLibrary {
    *
    * @throws UnsupportedOperationException with one line that says why it cannot be used
    */
-  public static CudaLibrary open(Path file) {
+  static CudaLibrary open(Path file) {
     if (!Files.isRegularFile(file)) {
       throw new UnsupportedOperationException("there is no file %s".formatted(file));
     }
@@ -74,7 +74,7 @@ public final class CudaLibrary {
    *
    * @throws UnsupportedOperationException with one line that says why there is none
    */
-  public static CudaLibrary load() {
+  static CudaLibrary load() {
     String named = System.getProperty("grace.cuda");
     if (named != null) {
       return open(Path.of(named));
@@ -99,7 +99,7 @@ public final class CudaLibrary {
   }
 
   /** Whether the kernels run on a GPU; if not, they are emulated and device memory is plain. */
-  public boolean onDevice() {
+  boolean onDevice() {
     return call("gkc_on_device") == 1;
   }
 
@@ -107,24 +107,24 @@ public final class CudaLibrary {
    * Calls a function that returns int32_t; arguments are Integer, Long, Float, Double and
    * MemorySegment, as its declaration has them.
    */
-  public int call(String name, Object... arguments) {
+  int call(String name, Object... arguments) {
     MethodHandle function = functions.computeIfAbsent(name, n -> link(n, JAVA_INT, arguments));
     return (int) invoke(function, arguments);
   }
 
   /** As {@link #call}, for functions that return int64_t. */
-  public long callLong(String name, Object... arguments) {
+  long callLong(String name, Object... arguments) {
     MethodHandle function = functions.computeIfAbsent(name, n -> link(n, JAVA_LONG, arguments));
     return (long) invoke(function, arguments);
   }
 
   /** As {@link #call}, for functions that return nothing. */
-  public void run(String name, Object... arguments) {
+  void run(String name, Object... arguments) {
     invoke(functions.computeIfAbsent(name, n -> link(n, null, arguments)), arguments);
   }
 
   /** As {@link #call}; a negative result is an error of this program. */
-  public void checked(String name, Object... arguments) {
+  void checked(String name, Object... arguments) {
     int result = call(name, arguments);
     if (result < 0) {
       throw new IllegalStateException("%s refuses a call: %s".formatted(name, explain(result)));
@@ -132,7 +132,7 @@ public final class CudaLibrary {
   }
 
   /** What an error code of the header means. */
-  public static String explain(int code) {
+  static String explain(int code) {
     return switch (code) {
       case BAD_SIZE -> "a size does not fit the others, or is out of range";
       case BAD_POINTER -> "a pointer is null or not aligned";

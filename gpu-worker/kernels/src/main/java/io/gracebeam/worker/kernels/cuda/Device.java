@@ -3,7 +3,7 @@ package io.gracebeam.worker.kernels.cuda;
 import java.lang.foreign.MemorySegment;
 
 /** Memory that kernels work on. Calls wait for what was enqueued before. */
-public interface Device extends AutoCloseable {
+interface Device extends AutoCloseable {
   /** Memory aligned to 256 bytes; not to be read or written from Java where it is a GPU's. */
   MemorySegment allocate(long bytes);
 

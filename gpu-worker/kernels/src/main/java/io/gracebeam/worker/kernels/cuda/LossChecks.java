@@ -79,11 +79,15 @@ final class LossChecks {
       double[] s = memory.readDoubles(scalars, 4 * rows);
       double bound = sumError(vocab);
       for (int i = 0; i < rows; i++) {
-        Close.check("entropy", i, s[4 * i], expected.entropies()[i], entropyError(vocab));
-        Close.check("targetLogProb", i, s[4 * i + 1], expected.targetLogProbs()[i], bound);
-        Close.check("logSumExp", i, s[4 * i + 2], expected.logSumExps()[i], bound);
+        Close.check("entropy", i, s[4 * i], expected.scalars().entropy()[i], entropyError(vocab));
+        Close.check("targetLogProb", i, s[4 * i + 1], expected.scalars().targetLogProb()[i], bound);
+        Close.check("logSumExp", i, s[4 * i + 2], expected.scalars().logSumExp()[i], bound);
         Close.check(
-            "nonTargetLogSumExp", i, s[4 * i + 3], expected.nonTargetLogSumExps()[i], bound);
+            "nonTargetLogSumExp",
+            i,
+            s[4 * i + 3],
+            expected.scalars().nonTargetLogSumExp()[i],
+            bound);
       }
     }
   }
@@ -157,10 +161,10 @@ final class LossChecks {
   private static double[] scalars(TeacherRows t) {
     double[] out = new double[4 * t.rows()];
     for (int i = 0; i < t.rows(); i++) {
-      out[4 * i] = t.entropies()[i];
-      out[4 * i + 1] = t.targetLogProbs()[i];
-      out[4 * i + 2] = t.logSumExps()[i];
-      out[4 * i + 3] = t.nonTargetLogSumExps()[i];
+      out[4 * i] = t.scalars().entropy()[i];
+      out[4 * i + 1] = t.scalars().targetLogProb()[i];
+      out[4 * i + 2] = t.scalars().logSumExp()[i];
+      out[4 * i + 3] = t.scalars().nonTargetLogSumExp()[i];
     }
     return out;
   }

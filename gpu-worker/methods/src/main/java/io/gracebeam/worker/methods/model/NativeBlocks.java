@@ -76,17 +76,14 @@ final class NativeBlocks implements AutoCloseable {
     /** x [B, S, d] to a new array of the same shape; keeps what {@link #backward} needs. */
     NDArray forward(NDArray x) {
       NDArray y = x.getManager().create(x.getShape(), x.getDataType());
-      kernels.forward(
-          shape(x),
-          addresses(),
-          table(x),
-          EngineArrays.address(x),
-          EngineArrays.address(y),
-          number);
+      kernels.forward(block(x), EngineArrays.address(x), EngineArrays.address(y), number);
       return y;
     }
 
-    /** Adds the parameters' gradients; that by x, for the x that was given last. */
+    /**
+     * Adds to the parameters' gradients and gives the gradient with respect to x, which is the x
+     * that was given last.
+     */
     NDArray backward(NDArray x, NDArray dY) {
       NDArray dX = x.getManager().create(x.getShape(), x.getDataType());
       long[] gradients = new long[Parameter.values().length];
@@ -94,9 +91,7 @@ final class NativeBlocks implements AutoCloseable {
           (parameter, array) ->
               gradients[parameter.ordinal()] = EngineArrays.gradientAddress(array));
       kernels.backward(
-          shape(x),
-          addresses(),
-          table(x),
+          block(x),
           EngineArrays.address(x),
           EngineArrays.address(dY),
           EngineArrays.address(dX),
@@ -105,18 +100,14 @@ final class NativeBlocks implements AutoCloseable {
       return dX;
     }
 
-    private Shape shape(NDArray x) {
-      return new Shape(sizes, (int) x.getShape().get(0), (int) x.getShape().get(1));
-    }
-
-    private long[] addresses() {
-      long[] out = new long[Parameter.values().length];
-      parameters.forEach((p, array) -> out[p.ordinal()] = EngineArrays.address(array));
-      return out;
-    }
-
-    private MemorySegment table(NDArray x) {
-      return sizes.kind() == Kind.LLAMA ? rope((int) x.getShape().get(1)) : null;
+    private TrainingBlocks.Block block(NDArray x) {
+      long[] addresses = new long[Parameter.values().length];
+      parameters.forEach((p, array) -> addresses[p.ordinal()] = EngineArrays.address(array));
+      int length = (int) x.getShape().get(1);
+      return new TrainingBlocks.Block(
+          new Shape(sizes, (int) x.getShape().get(0), length),
+          addresses,
+          sizes.kind() == Kind.LLAMA ? rope(length) : null);
     }
   }
 

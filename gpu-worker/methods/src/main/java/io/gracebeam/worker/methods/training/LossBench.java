@@ -116,10 +116,10 @@ public final class LossBench implements AutoCloseable {
     return new Signals(
         null,
         targets,
-        floats(top.targetLogProbs()),
-        floats(top.logSumExps()),
-        floats(top.entropies()),
-        floats(top.nonTargetLogSumExps()),
+        floats(top.scalars().targetLogProb()),
+        floats(top.scalars().logSumExp()),
+        floats(top.scalars().entropy()),
+        floats(top.scalars().nonTargetLogSumExp()),
         top.ids(),
         top.values(),
         null);

@@ -3,6 +3,7 @@ package io.gracebeam.worker.methods.training;
 import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.TeacherRows;
 import io.gracebeam.worker.kernels.TokenLosses;
+import io.gracebeam.worker.kernels.TopK;
 import io.gracebeam.worker.methods.signals.SignalHeader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.lang.foreign.MemorySegment;
@@ -158,12 +159,7 @@ final class RowLosses {
         count,
         shape.vocab(),
         k,
-        ids,
-        values,
-        shape.temperature(),
-        known[0],
-        known[1],
-        known[2],
-        known[3]);
+        new TopK.Selection(ids, values),
+        new TeacherRows.Scalars(shape.temperature(), known[0], known[1], known[2], known[3]));
   }
 }

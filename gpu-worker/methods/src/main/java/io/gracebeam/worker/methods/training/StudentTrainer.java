@@ -8,7 +8,6 @@ import io.gracebeam.proto.v1.TrainWork;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.kernels.IbController;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.data.BatchMaker;

@@ -9,7 +9,7 @@ import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineArrays;
-import io.gracebeam.worker.kernels.CrossEntropy;
+import io.gracebeam.worker.kernels.TokenLosses;
 import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.text.ChatTokenizer;
 import io.gracebeam.worker.methods.training.Prepare;
@@ -87,10 +87,10 @@ class GeneratorTest {
                 new long[][] {all},
                 new int[][] {rows})) {
       int[] targets = Arrays.stream(answer).mapToInt(Math::toIntExact).toArray();
-      return Arrays.stream(
-              CrossEntropy.apply(
-                      f.logits().toFloatArray(), rows.length, model.config().vocab(), targets)
-                  .perToken())
+      float[] logits = f.logits().toFloatArray();
+      TokenLosses.Rows of =
+          new TokenLosses.Rows(rows.length, model.config().vocab(), targets, 1, null, null, null);
+      return Arrays.stream(TokenLosses.apply(new TokenLosses.Batch(logits, of), logits).ce())
           .map(x -> -x)
           .toArray();
     }

@@ -1,4 +1,4 @@
-package io.gracebeam.worker.engine;
+package io.gracebeam.worker.engine.libtorch;
 
 /**
  * Products of bfloat16 matrices that the engine LibTorch uses instead of libtorch's own, where
@@ -24,13 +24,22 @@ public interface MatrixProducts {
   /** What decides the products' bits, in a word; once started. */
   String unit();
 
+  /**
+   * A matrix in native memory.
+   *
+   * @param address of its first number
+   * @param row numbers from one row to the next
+   * @param col numbers from one column to the next
+   */
+  record Operand(long address, long row, long col) {}
+
   /** Whether a matrix may have these strides, in numbers. */
   boolean takes(long row, long col);
 
   /**
-   * c [m, n] = a [m, k] times b [k, n]; sizes are at least 1, c is row-major and dense; a, b and c
-   * are addresses, strides are in numbers. Called from any thread.
+   * c [m, n] = a [m, k] times b [k, n]; sizes are at least 1. Called from any thread.
+   *
+   * @param c address of the result, row-major and dense
    */
-  void multiply(
-      long m, long n, long k, long a, long aRow, long aCol, long b, long bRow, long bCol, long c);
+  void multiply(long m, long n, long k, Operand a, Operand b, long c);
 }

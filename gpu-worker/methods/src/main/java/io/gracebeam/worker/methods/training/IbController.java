@@ -1,12 +1,13 @@
-package io.gracebeam.worker.kernels;
+package io.gracebeam.worker.methods.training;
+
+import io.gracebeam.proto.error.GraceException;
 
 /**
  * Online weight of the distillation term (GRACE, arXiv 2601.22709, section 3): ema = decay ema + (1
  * - decay) x, starting at the first x; beta = clip(beta + eta (ema - tau), min, max). One update
  * per optimizer step. Not for use by several threads.
  */
-public final class IbController {
-  private static final String WHERE = "IbController";
+final class IbController {
   private final double tau;
   private final double eta;
   private final double min;
@@ -21,7 +22,7 @@ public final class IbController {
    * @param ema average of the loss; meaningless before the first update
    * @param started whether there was an update
    */
-  public record State(double beta, double ema, boolean started) {}
+  record State(double beta, double ema, boolean started) {}
 
   /**
    * Creates a controller.
@@ -31,16 +32,20 @@ public final class IbController {
    * @param init first beta, within [min, max]
    * @param decay of the average, in [0, 1)
    */
-  public IbController(double tau, double eta, double init, double min, double max, double decay) {
-    Checks.finite(WHERE, "tau", tau);
+  IbController(double tau, double eta, double init, double min, double max, double decay) {
+    if (!Double.isFinite(tau)) {
+      throw GraceException.user("controller: tau is %s; allowed are finite numbers", tau);
+    }
     if (!(eta >= 0 && eta < 1e9)) {
-      throw Checks.error(WHERE, "eta is %s, allowed are finite numbers of at least 0", eta);
+      throw GraceException.user(
+          "controller: eta is %s; allowed are finite numbers of at least 0", eta);
     }
     if (!(min >= 0 && min <= max && max < 1e9)) {
-      throw Checks.error(WHERE, "bounds are %s and %s, allowed is 0 <= min <= max", min, max);
+      throw GraceException.user(
+          "controller: bounds are %s and %s; allowed is 0 <= min <= max", min, max);
     }
     if (!(decay >= 0 && decay < 1)) {
-      throw Checks.error(WHERE, "decay is %s, allowed are 0 to below 1", decay);
+      throw GraceException.user("controller: decay is %s; allowed are 0 to below 1", decay);
     }
     this.tau = tau;
     this.eta = eta;
@@ -51,7 +56,7 @@ public final class IbController {
   }
 
   /** A controller that never moves: beta stays at the value. */
-  public static IbController fixed(double beta) {
+  static IbController fixed(double beta) {
     return new IbController(0, 0, beta, beta, beta, 0);
   }
 
@@ -60,34 +65,38 @@ public final class IbController {
    *
    * @return the new beta
    */
-  public double update(double gdkd) {
-    Checks.finite(WHERE, "the loss", gdkd);
+  double update(double gdkd) {
+    if (!Double.isFinite(gdkd)) {
+      throw GraceException.data("controller: the loss is %s; allowed are finite numbers", gdkd);
+    }
     double ema = state.started() ? decay * state.ema() + (1 - decay) * gdkd : gdkd;
     state = new State(Math.max(min, Math.min(max, state.beta() + eta * (ema - tau))), ema, true);
     return state.beta();
   }
 
   /** Current weight, within [min, max]. */
-  public double beta() {
+  double beta() {
     return state.beta();
   }
 
   /** Current average; 0 before the first update. */
-  public double ema() {
+  double ema() {
     return state.ema();
   }
 
   /** State for a checkpoint. */
-  public State state() {
+  State state() {
     return state;
   }
 
   /** Restores a state. */
-  public void state(State s) {
+  void state(State s) {
     if (!(s.beta() >= min && s.beta() <= max)) {
-      throw Checks.error(WHERE, "beta is %s, allowed are %s to %s", s.beta(), min, max);
+      throw GraceException.user("controller: beta is %s; allowed are %s to %s", s.beta(), min, max);
     }
-    Checks.finite(WHERE, "ema", s.ema());
+    if (!Double.isFinite(s.ema())) {
+      throw GraceException.data("controller: ema is %s; allowed are finite numbers", s.ema());
+    }
     this.state = s;
   }
 }

@@ -22,7 +22,7 @@ import org.junit.jupiter.params.provider.CsvSource;
  * Linear layers of the engine LibTorch in bfloat16, on the kernels' products where this processor
  * needs them, on libtorch's own elsewhere: values and gradients against sums in double.
  */
-class NativeProductsTest {
+class KernelProductsTest {
   private static EngineHandle engine;
 
   @BeforeAll

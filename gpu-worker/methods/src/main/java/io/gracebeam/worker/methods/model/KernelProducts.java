@@ -1,10 +1,10 @@
 package io.gracebeam.worker.methods.model;
 
-import io.gracebeam.worker.engine.MatrixProducts;
+import io.gracebeam.worker.engine.libtorch.MatrixProducts;
 import io.gracebeam.worker.kernels.Bfloat16Products;
 
 /** The native kernels' bfloat16 products for the engine. */
-public final class NativeProducts implements MatrixProducts {
+public final class KernelProducts implements MatrixProducts {
   private Bfloat16Products products;
 
   @Override
@@ -27,8 +27,11 @@ public final class NativeProducts implements MatrixProducts {
   }
 
   @Override
-  public void multiply(
-      long m, long n, long k, long a, long aRow, long aCol, long b, long bRow, long bCol, long c) {
-    products.multiply(m, n, k, a, aRow, aCol, b, bRow, bCol, c);
+  public void multiply(long m, long n, long k, Operand a, Operand b, long c) {
+    products.multiply(m, n, k, operand(a), operand(b), c);
+  }
+
+  private static Bfloat16Products.Operand operand(Operand x) {
+    return new Bfloat16Products.Operand(x.address(), x.row(), x.col());
   }
 }
