@@ -27,7 +27,8 @@ import picocli.CommandLine.ScopeType;
     },
     footer = {
       "",
-      "./grace worker --port N starts a worker of its own.",
+      "./grace worker --port N starts a worker process.",
+      "./grace bench train|loss|kernels|decode measures times and memory.",
       "Exit codes: 0 done, 1 bug, 2 user, 3 data, 4 worker, 5 environment."
     })
 public final class GraceCommand implements Runnable {
@@ -92,7 +93,9 @@ public final class GraceCommand implements Runnable {
     return line;
   }
 
-  /** Picocli's own, which lets an {@link Error} pass; that, too, becomes one line. */
+  /**
+   * Runs the last subcommand. Picocli lets an {@link Error} pass; here it becomes one line, too.
+   */
   private static int execute(CommandLine.ParseResult parsed) {
     try {
       return new CommandLine.RunLast().execute(parsed);

@@ -34,7 +34,8 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "plan",
     description =
-        "Shows for each stage of a recipe: cached, run, or run after another stage; and the memory of its student, or of another model, by what of it is quantized.",
+        "Shows for each stage of a recipe: cached, run, or run after another stage; and the memory"
+            + " of its student, or of another model, by what of it is quantized.",
     mixinStandardHelpOptions = true)
 final class PlanCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1")
@@ -143,7 +144,7 @@ final class PlanCommand implements Callable<Integer> {
     }
   }
 
-  /** Megabytes of weights, cache, scratch space and all together, beside the first layout. */
+  /** Megabytes of weights, cache, scratch space and their sum, compared with the first layout. */
   private void memory(List<MemoryPlanner.Row> layouts, ArrayNode rows) {
     PrintWriter out = spec.commandLine().getOut();
     double first = layouts.get(0).peak();

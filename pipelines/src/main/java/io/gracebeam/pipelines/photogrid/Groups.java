@@ -35,7 +35,7 @@ final class Groups {
 
   private Groups() {}
 
-  /** The class name as it is said: "red-circle" is "red circle". */
+  /** The class name in words: "red-circle" becomes "red circle". */
   static String spoken(String className) {
     return className.replace('-', ' ').replace('_', ' ');
   }

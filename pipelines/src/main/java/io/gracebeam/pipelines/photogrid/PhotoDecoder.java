@@ -40,12 +40,12 @@ final class PhotoDecoder {
         reader.dispose();
       }
     } catch (RuntimeException e) {
-      // Some decoders answer broken files with unchecked exceptions.
+      // Some decoders throw unchecked exceptions for broken files.
       throw new IOException("broken image: " + e, e);
     }
   }
 
-  /** JPEG and PNG name their own end; decoders pass over its absence. */
+  /** JPEG and PNG mark their end; decoders ignore its absence. */
   private static void checkEnd(String format, byte[] file) throws IOException {
     String text = new String(file, StandardCharsets.ISO_8859_1);
     boolean whole =

@@ -31,8 +31,8 @@ final class Questions {
     }
 
     /**
-     * What the assistant says. A choice is reasoned first, in ScienceQA's words: naming the option
-     * before its letter makes two short steps of a long one, and every official scorer reads it.
+     * What the assistant says. The answer to a choice gives the option's text before its letter, in
+     * ScienceQA's words: two short steps are easier to learn, and every official scorer reads them.
      */
     String reply() {
       return choices.isEmpty()
@@ -54,7 +54,7 @@ final class Questions {
         "open", "What is at the " + grid.place(cell) + "?", List.of(), name(grid, cell), "");
   }
 
-  /** The same with four options (fewer where there are fewer classes), the right one anywhere. */
+  /** What is at a place, with four options (or as many as there are classes) in random order. */
   Item choice(Grid grid, int cell, CounterRng rng) {
     return options("choice", open(grid, cell), grid.labels()[cell], rng);
   }
@@ -107,7 +107,7 @@ final class Questions {
     return new Item("count", text, List.of(), Integer.toString(where.size()), reason);
   }
 
-  /** What is beside the only photo of its class, or {@code null} where no class is alone. */
+  /** What is next to the only photo of a class; {@code null} where every class has several. */
   Item relation(Grid grid, CounterRng rng) {
     int[][] steps = {{0, 1}, {0, -1}, {1, 0}, {-1, 0}};
     String[] words = {"left of", "right of", "above", "below"};

@@ -68,7 +68,7 @@ final class AccuracySection {
     Html.section(
         page,
         "Accuracy",
-        "Mean credit of the answers in per cent (right is 1, wrong is 0, some benchmarks give"
+        "Mean credit of the answers in percent (right is 1, wrong is 0, some benchmarks give"
             + " parts); 95 % bootstrap intervals over questions. Differences are paired with the"
             + " 16-bit baseline, question by question.");
     Set<String> benchmarks = new LinkedHashSet<>(List.of("all"));
@@ -155,7 +155,7 @@ final class AccuracySection {
         : row.path("source").asText().equals("teacher") ? "top" : "other";
   }
 
-  /** What a layout costs beside the variant that it shares its training with. */
+  /** Difference of a layout to the variant that it shares its training with. */
   private void sibling(JsonNode row) {
     if (row.has("sibling")) {
       page.append("<br><small>vs. ")

@@ -21,8 +21,8 @@ final class Charts {
    * One line of a chart.
    *
    * @param name shown in the legend and on hover
-   * @param x abscissae
-   * @param y ordinates, as many
+   * @param x horizontal positions
+   * @param y values, as many
    */
   record Line(String name, double[] x, double[] y) {}
 
@@ -37,7 +37,7 @@ final class Charts {
    */
   record Interval(String name, String group, double low, double mid, double high) {}
 
-  /** Dots with intervals, one row each, on a common axis in per cent. */
+  /** Dots with intervals, one row each, on a common axis in percent. */
   static String intervals(String title, List<Interval> rows) {
     double low = rows.stream().mapToDouble(Interval::low).min().orElse(0);
     double high = rows.stream().mapToDouble(Interval::high).max().orElse(1);
@@ -77,7 +77,7 @@ final class Charts {
     return svg.append("</svg>").toString();
   }
 
-  /** Lines over a common abscissa, with a legend below. */
+  /** Lines over a common horizontal axis, with a legend below. */
   static String lines(String title, String xName, List<Line> lines) {
     double xLow = Double.MAX_VALUE;
     double xHigh = -Double.MAX_VALUE;
@@ -165,7 +165,8 @@ final class Charts {
       svg.append(
           String.format(
               Locale.ROOT,
-              "<rect class=\"c0\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"2\"><title>%s</title></rect>",
+              "<rect class=\"c0\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\""
+                  + " rx=\"2\"><title>%s</title></rect>",
               LEFT + i * step + step * 0.12,
               y,
               step * 0.76,

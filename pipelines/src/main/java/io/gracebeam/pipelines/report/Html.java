@@ -35,7 +35,7 @@ public final class Html {
     }
   }
 
-  /** A share as per cent with one decimal. */
+  /** A share as a percentage with one decimal. */
   static String percent(double share) {
     return String.format(Locale.ROOT, "%.1f", 100 * share);
   }

@@ -1,8 +1,8 @@
 package io.gracebeam.pipelines.report;
 
 /**
- * The page's style sheet: light and dark after the reader's system, readable on paper and on a
- * telephone.
+ * The page's style sheet: light or dark as the reader's system is, readable on paper and on a
+ * phone.
  */
 final class ReportStyle {
   private ReportStyle() {}

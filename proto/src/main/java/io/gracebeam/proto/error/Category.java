@@ -13,7 +13,7 @@ public enum Category {
   WORKER(4),
   /** The machine does not allow it: disk full, folder not writable, device absent, no memory. */
   ENVIRONMENT(5),
-  /** A promise of the program itself is broken; nobody else can act. */
+  /** The program itself is wrong; nobody else can act. */
   BUG(1);
 
   private final int exitCode;

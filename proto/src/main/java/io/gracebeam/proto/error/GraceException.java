@@ -65,7 +65,7 @@ public final class GraceException extends RuntimeException {
   }
 
   /**
-   * Java's memory did not suffice. Names the first of our own methods that was busy then, since
+   * Java's memory did not suffice. Names the first method of this project on the stack, because
    * Java does not say what was being allocated.
    */
   public static GraceException outOfMemory(OutOfMemoryError error) {
@@ -81,12 +81,13 @@ public final class GraceException extends RuntimeException {
                         + frame.getMethodName())
             .orElse("");
     return environment(
-            "out of memory%s (%s); allowed: smaller batches, or more memory (GRACE_HEAP for Java's heap, GRACE_DIRECT beside it)",
+            "out of memory%s (%s); allowed: smaller batches, or more memory (GRACE_HEAP for Java's"
+                + " heap, GRACE_DIRECT beside it)",
             where, error.getMessage())
         .withCause(error);
   }
 
-  /** The program broke its own promise. */
+  /** The program itself is wrong. */
   public static GraceException bug(String format, Object... args) {
     return of(Category.BUG, format, args);
   }

@@ -21,7 +21,7 @@ import java.util.concurrent.CancellationException;
  * <tr><td>CANCELLED</td><td>somebody canceled the work</td><td>worker</td><td>fail the bundle</td></tr>
  * <tr><td>NOT_FOUND</td><td>the worker does not know the operation (any more): submit it again</td><td>worker</td>
  *     <td>fail the bundle</td></tr>
- * <tr><td>INTERNAL, UNKNOWN</td><td>the worker or the transport stumbled unexpectedly</td><td>bug</td>
+ * <tr><td>INTERNAL, UNKNOWN</td><td>the worker or the transport failed unexpectedly</td><td>bug</td>
  *     <td>fail the bundle</td></tr>
  * <tr><td>FAILED_PRECONDITION</td><td>the recipe asks for something impossible</td><td>user</td><td>fail the run</td></tr>
  * <tr><td>UNAUTHENTICATED</td><td>credentials are missing or wrong</td><td>user</td><td>fail the run</td></tr>

@@ -7,8 +7,8 @@ import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 
 /**
- * Starts a worker inside this process. Found by {@link ServiceLoader}, so that no client has a
- * compile-time arrow to the worker, whose classes need a newer Java than the client's.
+ * Starts a worker inside this process. Found by {@link ServiceLoader}, so that no client depends on
+ * the worker at compile time: the worker's classes need a newer Java than the client's.
  */
 public interface EmbeddedWorkerProvider {
   /**

@@ -7,12 +7,12 @@ import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 
 /**
- * Tells the memory of a deployed model from its sizes alone. Found by {@link ServiceLoader} as the
- * embedded worker is: only the worker knows how its kernels lay weights out.
+ * Computes the memory of a deployed model from its sizes alone. Found by {@link ServiceLoader} like
+ * the embedded worker, because only the worker knows the layout of weights in memory.
  */
 public interface MemoryPlanner {
   /**
-   * What to tell.
+   * What is asked.
    *
    * @param bits of the decoder's weights where they are quantized: 2, 3, 4 or 8
    * @param groupSize elements per scale; -1 for one scale per row
@@ -48,7 +48,7 @@ public interface MemoryPlanner {
   List<Row> ofModel(Path folder, Question question);
 
   /**
-   * The same for a published model's sizes.
+   * Layouts as {@link #ofModel} gives them, for a published model's sizes instead of a folder.
    *
    * @throws io.gracebeam.proto.error.GraceException (user) for an unknown name
    */

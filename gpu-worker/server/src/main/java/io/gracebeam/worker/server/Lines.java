@@ -11,8 +11,8 @@ public final class Lines {
   private Lines() {}
 
   /**
-   * The category of an error; what is not a {@link GraceException} is a bug, but for lack of
-   * memory. What a class's initializer threw counts as thrown by itself.
+   * The category of an error. What is not a {@link GraceException} is a bug, except lack of memory.
+   * An error of a class's initializer counts as if it had been thrown directly.
    */
   public static GraceException classify(Throwable error) {
     if (error instanceof GraceException known) {

@@ -67,7 +67,7 @@ public interface WorkMethods extends AutoCloseable {
   /** A model in memory. Closed by the cache that loaded it, when the last user has returned it. */
   interface LoadedModel extends AutoCloseable {
     /**
-     * Refuses a question that cannot be answered, whatever is asked beside it.
+     * Refuses a question that cannot be answered, whatever other questions there are.
      *
      * @throws io.gracebeam.proto.error.GraceException (data, user) with the reason; also where the
      *     model takes another number of images

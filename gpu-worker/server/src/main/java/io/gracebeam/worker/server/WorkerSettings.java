@@ -66,7 +66,7 @@ public record WorkerSettings(
         List.of());
   }
 
-  /** The same, bound elsewhere. */
+  /** These settings with another address and port. */
   public WorkerSettings listeningOn(String newHost, int newPort) {
     return new WorkerSettings(
         newHost,
@@ -84,7 +84,7 @@ public record WorkerSettings(
         roots);
   }
 
-  /** The same with other admission limits. */
+  /** These settings with other bounds on waiting calls and operations. */
   public WorkerSettings admitting(int newInferenceQueue, int newOperationQueue) {
     return new WorkerSettings(
         host,
@@ -102,7 +102,7 @@ public record WorkerSettings(
         roots);
   }
 
-  /** The same with other times. */
+  /** These settings with other times to wait for slow clients and for a shutdown. */
   public WorkerSettings waiting(Duration newStall, Duration newGrace) {
     return new WorkerSettings(
         host,
@@ -120,7 +120,7 @@ public record WorkerSettings(
         roots);
   }
 
-  /** The same with another number of models held in memory. */
+  /** These settings with another number of models held in memory. */
   public WorkerSettings holding(int newModels) {
     return new WorkerSettings(
         host,
@@ -138,7 +138,7 @@ public record WorkerSettings(
         roots);
   }
 
-  /** The same with other folders. */
+  /** These settings with another default store and other allowed folders. */
   public WorkerSettings within(Optional<Path> newStore, List<Path> newRoots) {
     return new WorkerSettings(
         host,

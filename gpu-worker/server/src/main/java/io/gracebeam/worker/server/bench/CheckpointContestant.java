@@ -5,14 +5,14 @@ import io.gracebeam.worker.methods.training.TrainBench;
 import java.io.IOException;
 
 /**
- * Gradients of all examples at once, with or without block checkpoints: prints their seconds and
- * the peak of resident memory above what was resident before, and what native blocks keep anyway.
+ * Gradients of all examples at once, with or without gradient checkpointing: prints their seconds,
+ * the peak of resident memory above what was resident before, and what native blocks always keep.
  * Wants an allocator that returns memory.
  */
 final class CheckpointContestant {
   private CheckpointContestant() {}
 
-  /** Arguments: engine, compute type, threads, device, shape, whether there are checkpoints. */
+  /** Arguments: engine, compute type, threads, device, shape, whether blocks are checkpointed. */
   public static void main(String[] args) {
     Ending.run(() -> turn(args));
   }

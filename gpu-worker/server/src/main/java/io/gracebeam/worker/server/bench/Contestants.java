@@ -98,7 +98,10 @@ final class Contestants {
     return output(name, builder(command));
   }
 
-  /** The same with an allocator that returns each larger block at once, to measure memory. */
+  /**
+   * As {@link #output}, with an allocator that returns each larger block to the system at once, so
+   * that memory can be measured.
+   */
   static String outputReturning(String name, List<String> command)
       throws IOException, InterruptedException {
     ProcessBuilder builder = builder(command);

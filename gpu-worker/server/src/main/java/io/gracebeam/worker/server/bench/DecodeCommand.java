@@ -21,7 +21,9 @@ import java.util.Optional;
  */
 final class DecodeCommand {
   static final String USAGE =
-      "grace bench decode [--shape qwen2-vl-2b|llava-1.5-7b|student] [--layers N] [--prompt N] [--tokens N] [--rounds N] [--threads N] [--layouts NAME,...] [--peers NAME,...|none] [--together auto|no] [--json FILE]";
+      "grace bench decode [--shape qwen2-vl-2b|llava-1.5-7b|student] [--layers N] [--prompt N]"
+          + " [--tokens N] [--rounds N] [--threads N] [--layouts NAME,...] [--peers NAME,...|none]"
+          + " [--together auto|no] [--json FILE]";
   private static final String BASE = "16-bit";
   private static final String ALL_LAYERS = "all";
   private static final String NONE = "none";
@@ -29,7 +31,10 @@ final class DecodeCommand {
   private static final String NOT_SET_UP =
       "llama.cpp: not measured; conformance/setup-peers makes its environment";
   private static final String CONTENTS =
-      "times: the decoder and its head; memory of our layouts: the whole model, with vision tower and projector, and the JVM where it is not said otherwise; the table of embeddings (16 bit) stays in a file, of which a row is read for each token, in all layouts alike; memory of llama.cpp: decoder and head alone";
+      "times: the decoder and its head; memory of our layouts: the whole model, with vision tower"
+          + " and projector, and the JVM where it is not said otherwise; the embedding table (16"
+          + " bit) stays in a file, of which a row is read for each token, in all layouts alike;"
+          + " memory of llama.cpp: decoder and head alone";
   private static final List<KernelBench.Layout> LAYOUTS =
       List.of(
           new KernelBench.Layout(BASE, 16, 16, 16, 16),
@@ -123,7 +128,7 @@ final class DecodeCommand {
     }
   }
 
-  /** Lists the contestants: beside each of our layouts the peer like it. */
+  /** Lists the contestants: each of our layouts, then the peer of as many bits. */
   private void enter(DecodePeers peers) throws IOException, InterruptedException {
     List<DecodePeers.Peer> left = new ArrayList<>(wanted);
     if (!left.isEmpty() && !DecodePeers.ready()) {

@@ -19,16 +19,16 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * One layout's turn in a process of its own, so that its memory can be told: for each line on
- * standard input it fills the cache with a prompt and decodes, and prints the seconds of both. The
- * process holds the whole model: the decoder's weights, and beside them those of vision tower and
- * projector (each is multiplied once, before the first turn). The table of embeddings stays in its
- * file: a row of it is read for each token, as {@link TensorRows} does for a loaded model.
+ * One layout in a process of its own, so that its memory can be measured: for each line on standard
+ * input it fills the cache with a prompt and decodes, and prints the seconds of both. The process
+ * holds the whole model: the weights of the decoder, the vision tower and the projector (the latter
+ * two are multiplied once, before the first turn). The embedding table stays in its file; a row is
+ * read for each token, as {@link TensorRows} does for a loaded model.
  */
 final class DecodeContestant {
   private static final int CHUNK = 256;
 
-  /** A prime beside the golden ratio of 2^32: successive multiples are far from each other. */
+  /** A prime near the golden ratio times 2^32: successive multiples are far from each other. */
   private static final int SPREAD = (int) 2654435761L;
 
   private static final String STUDENT = "student";

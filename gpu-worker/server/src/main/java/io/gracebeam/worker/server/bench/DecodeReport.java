@@ -5,7 +5,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.function.ToDoubleFunction;
 
-/** Rows of the decode bench: every figure of a contestant beside the same figure of its rivals. */
+/** Rows of the decode bench: every figure of a contestant, with ratios to its rivals' figures. */
 final class DecodeReport {
   private static final double GIGA = 1e9;
   private static final String GB = "GB";
@@ -55,7 +55,7 @@ final class DecodeReport {
     row(name + " resident, peak", f, GB, rivals, v -> v.peak() / GIGA);
   }
 
-  /** Adds what a process took that holds a whole model, beside the same of a base. */
+  /** Adds the memory of a process that holds a whole model, with its ratio to that of a base. */
   void whole(
       String name,
       DecodeRunner.Figures f,

@@ -23,7 +23,8 @@ final class DecodeRunner implements AutoCloseable {
   private static final Pattern WHOLE = Pattern.compile("whole (\\d{1,18}) (\\d{1,18}) (\\d{1,18})");
   private static final Pattern SECONDS =
       Pattern.compile(
-          "seconds (\\d{1,9}\\.\\d+) (\\d{1,9}\\.\\d+) (\\w+) resident (\\d{1,18}) peak (\\d{1,18})");
+          "seconds (\\d{1,9}\\.\\d+) (\\d{1,9}\\.\\d+) (\\w+) resident (\\d{1,18}) peak"
+              + " (\\d{1,18})");
 
   /**
    * Figures of a contestant.
@@ -41,7 +42,7 @@ final class DecodeRunner implements AutoCloseable {
   /**
    * A contestant that holds a whole model.
    *
-   * @param beside bytes of weights beside the decoder's
+   * @param beside bytes of weights outside the decoder
    * @param process bytes resident before any weight was made
    * @param planned bytes that {@code grace plan} tells for weights, cache and scratch space
    */
@@ -72,7 +73,7 @@ final class DecodeRunner implements AutoCloseable {
     return about;
   }
 
-  /** What it holds beside the decoder; empty where it holds no more. */
+  /** What it holds outside the decoder; empty where it holds no more. */
   Optional<Whole> whole() {
     return whole;
   }

@@ -12,8 +12,8 @@ import java.nio.file.StandardOpenOption;
 import java.util.Random;
 
 /**
- * A safetensors file with a table of embeddings alone: random bfloat16 numbers of a true size, in a
- * temporary folder. It is removed when the bench ends, interrupted or not.
+ * A safetensors file with an embedding table alone: random bfloat16 numbers of a published model's
+ * size, in a temporary folder. It is removed when the bench ends, interrupted or not.
  */
 final class EmbeddingFile implements AutoCloseable {
   private static final String NAME = "embeddings";

@@ -7,11 +7,11 @@ import java.util.Arrays;
 import java.util.function.BinaryOperator;
 
 /**
- * What small operators cost, all in: the product and the sum of two arrays of one number, made and
- * closed, with nothing recorded; prints the medians of some runs, in microseconds. On this engine
- * the product goes through libtorch's dispatcher, the sum through a function of its own. A view
- * (detach) goes through the dispatcher and computes nothing, so it shows what the way there costs.
- * Each run ends with the reading of a value, which waits for what a device has yet to do.
+ * Whole cost of small operators: product and sum of two arrays of one number, made and closed, with
+ * nothing recorded. Prints the medians of some runs, in microseconds. On this engine the product
+ * goes through libtorch's dispatcher, the sum through an exported function. A view (detach) goes
+ * through the dispatcher and computes nothing, so it shows the cost of the call. Each run ends with
+ * the reading of a value, which waits for the device.
  */
 final class OperatorContestant {
   private static final int RUNS = 15;

@@ -13,8 +13,8 @@ import java.util.Optional;
 
 /**
  * The peak of this process's resident memory above what was resident when the measurement began.
- * What was freed before, by Java or in native memory, is given back to the system first: memory
- * that the allocator kept would serve again without being seen.
+ * Memory that was freed before, in Java or natively, is returned to the system first: blocks that
+ * the allocator kept would be used again without being counted.
  */
 final class ResidentPeak {
   private static final Path STATUS = Path.of("/proc/self/status");

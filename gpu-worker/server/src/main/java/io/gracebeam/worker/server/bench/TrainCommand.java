@@ -16,14 +16,15 @@ import java.util.TreeMap;
  * {@code grace bench train}: times a full GRACE training step of this engine, of DJL's PyTorch
  * engine and of a plain PyTorch script, what quantization adds to it, and what an operator costs.
  * The contestants take turns, round after round; the figure of each is the least of its rounds'
- * medians, which other work on the machine disturbs least. On a CUDA device without DJL's engine,
- * whose natives have no CUDA here, and without the memory of checkpoints, which is not the
- * process's there.
+ * medians, which other work on the machine disturbs least. On a CUDA device DJL's engine is left
+ * out, because its natives have no CUDA here, and so is the memory of checkpointing, because it is
+ * not the process's there.
  */
 final class TrainCommand {
   static final String USAGE =
-      "grace bench train [--shape student|qwen2-vl-2b] [--what all|steps|qat-overhead|checkpoints|operators] [--rounds N] [--steps N]"
-          + " [--threads N] [--device cpu|cuda:N] [--json FILE]";
+      "grace bench train [--shape student|qwen2-vl-2b] [--what"
+          + " all|steps|qat-overhead|checkpoints|operators] [--rounds N] [--steps N] [--threads N]"
+          + " [--device cpu|cuda:N] [--json FILE]";
   private static final String BASE = "libtorch-bfloat16";
 
   private record Contestant(String name, String engine, String compute, boolean quantized) {}
@@ -71,7 +72,7 @@ final class TrainCommand {
     run(args, OPERATORS);
   }
 
-  /** With so many small operators in a run. */
+  /** Small operators of one run. */
   static void run(String[] args, int operators) throws IOException, InterruptedException {
     BenchOptions options =
         new BenchOptions(
@@ -96,7 +97,8 @@ final class TrainCommand {
   private void measure(String what, int rounds) throws IOException, InterruptedException {
     if (what.equals("checkpoints") && !device.equals(CPU)) {
       throw GraceException.user(
-          "--what is 'checkpoints' and --device is '%s', whose memory is not measured; allowed: --device cpu",
+          "--what is 'checkpoints' and --device is '%s', whose memory is not measured; allowed:"
+              + " --device cpu",
           device);
     }
     for (int round = 0; round < rounds; round++) {
@@ -148,11 +150,13 @@ final class TrainCommand {
     if ((all || what.equals("steps"))
         && best.keySet().stream().noneMatch(name -> name.startsWith("torch-script"))) {
       table.note(
-          "torch-script: not measured; conformance/setup makes its environment, or GRACE_PYTHON names a Python with torch");
+          "torch-script: not measured; conformance/setup makes its environment, or GRACE_PYTHON"
+              + " names a Python with torch");
     }
     if (what.equals("checkpoints")) {
       table.note(
-          "checkpoints: gradients of all examples in one micro-batch, without the optimizer; memory that native blocks keep is counted");
+          "checkpoints: gradients of all examples in one micro-batch, without the optimizer; memory"
+              + " that native blocks keep is counted");
     }
   }
 
@@ -191,7 +195,7 @@ final class TrainCommand {
     }
   }
 
-  /** Time and memory of the gradients with and without block checkpoints. */
+  /** Time and memory of the gradients with and without gradient checkpointing. */
   private void checkpoints() throws IOException, InterruptedException {
     for (Map.Entry<String, String> engine : OVERHEAD.entrySet()) {
       for (boolean on : new boolean[] {false, true}) {

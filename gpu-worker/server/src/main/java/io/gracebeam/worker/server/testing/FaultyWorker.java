@@ -91,7 +91,7 @@ public final class FaultyWorker implements EmbeddedWorker {
     return start(WorkerSettings.defaults(), new ScriptedMethods());
   }
 
-  /** The same over other work. */
+  /** A worker over given work that behaves well until it is told otherwise. */
   public static FaultyWorker start(WorkerSettings settings, WorkMethods methods) {
     Faults faults = new Faults();
     return new FaultyWorker(faults, WorkerServer.start(settings, methods, faults));
