@@ -13,6 +13,7 @@ import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.PrepareWork;
 import io.gracebeam.proto.v1.Question;
 import io.gracebeam.proto.v1.Recipe;
+import io.gracebeam.proto.v1.ScoreWork;
 import io.gracebeam.proto.v1.TeacherCache;
 import io.gracebeam.proto.v1.TrainWork;
 import io.gracebeam.proto.v1.Training;
@@ -50,6 +51,9 @@ public final class RunPlan {
   /** Prefix of a benchmark's images. */
   public static final String BENCHMARK = "@benchmark/";
 
+  /** Prefix of what is asked of a benchmark, with the right answers. */
+  public static final String QUESTIONS = "@questions/";
+
   /**
    * Sizes that the plan depends on.
    *
@@ -69,8 +73,9 @@ public final class RunPlan {
    *
    * @param questions in the file's order
    * @param maxNewTokens longest answer, in tokens
+   * @param format by whose rule the answers are scored
    */
-  public record Asked(List<Question> questions, int maxNewTokens) {
+  public record Asked(List<Question> questions, int maxNewTokens, String format) {
     /** Copies the questions. */
     public Asked {
       questions = List.copyOf(questions);
@@ -93,6 +98,11 @@ public final class RunPlan {
     /** Name used in stage ids. */
     public String label() {
       return variant.getName() + "/s" + seed;
+    }
+
+    /** The stage that scores its answers to a benchmark. */
+    public String score(String benchmark) {
+      return "score/" + label() + "/" + benchmark;
     }
   }
 
@@ -378,6 +388,8 @@ public final class RunPlan {
                 if (asked.hasImages()) {
                   inputs.put("images", BENCHMARK + name);
                 }
+                Map<String, String> answers = new LinkedHashMap<>();
+                answers.put("questions", QUESTIONS + name);
                 int total = questions.size();
                 for (int first = 0, i = 0; first < total; first += unit, i++) {
                   GenerateRequest work =
@@ -386,14 +398,17 @@ public final class RunPlan {
                           .setMaxNewTokens(asked.maxNewTokens())
                           .setBatch(recipe.getEvaluation().getBatch())
                           .build();
-                  add(
-                      "answer/%s/%s/u%03d".formatted(model.label(), name, i),
-                      "answer",
-                      inputs,
-                      work,
-                      0,
-                      model.variant().getName());
+                  String id = "answer/%s/%s/u%03d".formatted(model.label(), name, i);
+                  answers.put("answers-" + i, id);
+                  add(id, "answer", inputs, work, 0, model.variant().getName());
                 }
+                add(
+                    model.score(name),
+                    "score",
+                    answers,
+                    ScoreWork.newBuilder().setFormat(asked.format()).build(),
+                    0,
+                    model.variant().getName());
               });
     }
   }

@@ -1,6 +1,7 @@
 package io.gracebeam.pipelines.run;
 
 import io.gracebeam.pipelines.plan.RunPlan;
+import io.gracebeam.proto.artifact.ArtifactStore;
 import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
@@ -9,11 +10,11 @@ import io.gracebeam.transforms.scoring.Benchmark;
 import io.gracebeam.transforms.scoring.BenchmarkFiles;
 import io.gracebeam.transforms.scoring.BenchmarkFormat;
 import io.gracebeam.transforms.scoring.Question;
-import io.gracebeam.transforms.scoring.Score;
+import io.gracebeam.transforms.scoring.ScoringFiles;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
 
@@ -77,8 +78,12 @@ record Questionnaire(
     if (!Files.isDirectory(folder)) {
       throw GraceException.data("benchmark %s: %s is no folder of images", name, folder);
     }
+    return artifact("images", folder);
+  }
+
+  private static ArtifactRef artifact(String kind, Path folder) {
     return ArtifactRef.newBuilder()
-        .setKind("images")
+        .setKind(kind)
         .setSha256(Digests.sha256(folder))
         .setUri(folder.toAbsolutePath().toString())
         .build();
@@ -96,11 +101,18 @@ record Questionnaire(
                         .setPrompt(question.prompt())
                         .build())
             .toList(),
-        maxNewTokens);
+        maxNewTokens,
+        format.name());
   }
 
-  /** Scores answers, by question id, by the benchmark's rule. */
-  Score score(Map<String, String> answers) {
-    return Score.of(format.scorer(), questions, answers);
+  /** Writes what is asked, with the right answers, for the stage that scores. */
+  ArtifactRef write(Path folder) {
+    try {
+      Files.createDirectories(folder);
+      ScoringFiles.writeQuestions(folder, questions);
+    } catch (IOException e) {
+      throw ArtifactStore.cannotWrite(folder, e);
+    }
+    return artifact("questions", folder);
   }
 }

@@ -8,13 +8,13 @@ import io.gracebeam.pipelines.plan.RunPlan;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.RecipeReader;
 import io.gracebeam.proto.recipe.Variants;
-import io.gracebeam.proto.v1.GenerateResponse;
+import io.gracebeam.proto.v1.Benchmark;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Recipe;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.transforms.scoring.Bootstrap;
 import io.gracebeam.transforms.scoring.Score;
-import io.gracebeam.transforms.stages.Answers;
+import io.gracebeam.transforms.scoring.ScoringFiles;
 import io.gracebeam.transforms.stages.JoinSignals;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -42,15 +42,12 @@ final class ReportBuilder {
 
   private final Recipe recipe;
   private final RunPlan plan;
-  private final List<Questionnaire> questionnaires;
   private final ReportInput input;
   private final Map<String, ReportInput.Stage> byId = new HashMap<>();
 
-  ReportBuilder(
-      Recipe recipe, RunPlan plan, List<Questionnaire> questionnaires, ReportInput input) {
+  ReportBuilder(Recipe recipe, RunPlan plan, ReportInput input) {
     this.recipe = recipe;
     this.plan = plan;
-    this.questionnaires = questionnaires;
     this.input = input;
     input.stages().forEach(stage -> byId.put(stage.id(), stage));
   }
@@ -95,22 +92,20 @@ final class ReportBuilder {
       Map<String, List<List<Score.Unit>>> mine =
           all.computeIfAbsent(variant, v -> new LinkedHashMap<>());
       List<Score.Unit> together = new ArrayList<>();
-      for (Questionnaire questionnaire : questionnaires) {
-        Score score = questionnaire.score(answers(model, questionnaire.name()));
+      for (Benchmark asked : recipe.getData().getBenchmarksList()) {
+        String benchmark = asked.getName();
+        Score score = ScoringFiles.readScore(folder(byId.get(model.score(benchmark))));
         List<Score.Unit> scored = score.units();
-        mine.computeIfAbsent(questionnaire.name(), b -> new ArrayList<>()).add(scored);
+        mine.computeIfAbsent(benchmark, b -> new ArrayList<>()).add(scored);
         for (Score.Unit unit : scored) {
           together.add(
               new Score.Unit(
-                  questionnaire.name() + "/" + unit.id(),
-                  unit.type(),
-                  unit.image(),
-                  unit.credit()));
+                  benchmark + "/" + unit.id(), unit.type(), unit.image(), unit.credit()));
         }
         ObjectNode row = rows.addObject();
         row.put("variant", variant);
         row.put("bits", bits(model.variant()));
-        row.put("benchmark", questionnaire.name());
+        row.put("benchmark", benchmark);
         row.put("seed", model.seed());
         counts(row, scored);
         ObjectNode metrics = row.putObject("metrics");
@@ -139,21 +134,6 @@ final class ReportBuilder {
 
   private static int bits(Variant variant) {
     return variant.getQuantized() ? variant.getBits() : 16;
-  }
-
-  private Map<String, String> answers(RunPlan.Model model, String benchmark) {
-    String prefix = "answer/" + model.label() + "/" + benchmark + "/";
-    Map<String, String> answers = new HashMap<>();
-    for (ReportInput.Stage stage : input.stages()) {
-      if (stage.id().startsWith(prefix)) {
-        for (GenerateResponse answer : Answers.read(folder(stage))) {
-          if (answer.getError().isEmpty()) {
-            answers.put(answer.getId(), answer.getText());
-          }
-        }
-      }
-    }
-    return answers;
   }
 
   private void table(ArrayNode table, Map<String, Map<String, List<List<Score.Unit>>>> answers) {

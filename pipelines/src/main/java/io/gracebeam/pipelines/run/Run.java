@@ -34,7 +34,6 @@ public final class Run {
   private final Recipe recipe;
   private final Optional<StartSettings> start;
   private final Map<String, ArtifactRef> given = new TreeMap<>();
-  private final List<Questionnaire> questionnaires = new ArrayList<>();
   private final List<ReportInput.Stage> local = new ArrayList<>();
   private final Optional<ShownPhoto> photo;
   private final RunPlan plan;
@@ -97,11 +96,12 @@ public final class Run {
     this.photo = ShownPhoto.find(dataset, train, examples);
     OptionalInt shown = photo.stream().mapToInt(ShownPhoto::example).findFirst();
     Map<String, RunPlan.Asked> questions = new LinkedHashMap<>();
+    Path benchmarks = folder.root().resolve("benchmarks");
     for (io.gracebeam.proto.v1.Benchmark spec : recipe.getData().getBenchmarksList()) {
       Questionnaire questionnaire =
-          Questionnaire.open(
-              spec, recipe.getEvaluation(), dataset, folder.root().resolve("benchmarks"));
-      questionnaires.add(questionnaire);
+          Questionnaire.open(spec, recipe.getEvaluation(), dataset, benchmarks.resolve("images"));
+      Path own = benchmarks.resolve("questions").resolve(spec.getName());
+      given.put(RunPlan.QUESTIONS + spec.getName(), questionnaire.write(own));
       questionnaire
           .images()
           .ifPresent(images -> given.put(RunPlan.BENCHMARK + spec.getName(), images));
@@ -177,10 +177,7 @@ public final class Run {
             });
     ObjectNode report =
         new ReportBuilder(
-                recipe,
-                plan,
-                questionnaires,
-                new ReportInput(stages, ledger, wall, workers.count(), photo))
+                recipe, plan, new ReportInput(stages, ledger, wall, workers.count(), photo))
             .build();
     ReportFiles.write(folder::write, report);
     return report;

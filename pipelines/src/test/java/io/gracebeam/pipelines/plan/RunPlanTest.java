@@ -26,7 +26,7 @@ class RunPlanTest {
           Map.of(
               "pope",
               new RunPlan.Asked(
-                  List.of(Question.newBuilder().setId("1").addImages("1.png").build()), 8)),
+                  List.of(Question.newBuilder().setId("1").addImages("1.png").build()), 8, "pope")),
           OptionalInt.empty());
 
   private static Recipe recipe(String teacher, String... variants) {
@@ -63,8 +63,11 @@ class RunPlanTest {
             5 average/grace-int4/s7/r1 previous=average/grace-int4/s7/r0 shard-0=train/grace-int4/s7/r1/k0 shard-1=train/grace-int4/s7/r1/k1
             6 export/grace-int4/s7 trained=average/grace-int4/s7/r1
             0 answer/bf16/s7/pope/u000 images=@benchmark/pope model=@student
+            1 score/bf16/s7/pope answers-0=answer/bf16/s7/pope/u000 questions=@questions/pope
             1 answer/rtn-int4/s7/pope/u000 images=@benchmark/pope model=export/rtn-int4/s7
+            2 score/rtn-int4/s7/pope answers-0=answer/rtn-int4/s7/pope/u000 questions=@questions/pope
             7 answer/grace-int4/s7/pope/u000 images=@benchmark/pope model=export/grace-int4/s7
+            8 score/grace-int4/s7/pope answers-0=answer/grace-int4/s7/pope/u000 questions=@questions/pope
             """);
   }
 
@@ -191,10 +194,15 @@ class RunPlanTest {
             3 train/grace-int4/s8/r0/k0 dataset=@dataset signals=signals student=prepare/student/s7
             4 export/grace-int4/s8 trained=train/grace-int4/s8/r0/k0
             1 answer/teacher/s7/pope/u000 images=@benchmark/pope model=prepare/teacher
+            2 score/teacher/s7/pope answers-0=answer/teacher/s7/pope/u000 questions=@questions/pope
             1 answer/bf16/s7/pope/u000 images=@benchmark/pope model=prepare/student/s7
+            2 score/bf16/s7/pope answers-0=answer/bf16/s7/pope/u000 questions=@questions/pope
             1 answer/bf16/s8/pope/u000 images=@benchmark/pope model=prepare/student/s7
+            2 score/bf16/s8/pope answers-0=answer/bf16/s8/pope/u000 questions=@questions/pope
             5 answer/grace-int4/s7/pope/u000 images=@benchmark/pope model=export/grace-int4/s7
+            6 score/grace-int4/s7/pope answers-0=answer/grace-int4/s7/pope/u000 questions=@questions/pope
             5 answer/grace-int4/s8/pope/u000 images=@benchmark/pope model=export/grace-int4/s8
+            6 score/grace-int4/s8/pope answers-0=answer/grace-int4/s8/pope/u000 questions=@questions/pope
             """);
     assertThat(
             RunPlan.of(recipe, SIZES, start("teacher_per_seed: true\nstudent_per_seed: true\n"))
@@ -216,11 +224,17 @@ class RunPlanTest {
             3 train/grace-int4/s8/r0/k0 dataset=@dataset signals=signals/s8 student=prepare/student/s8
             4 export/grace-int4/s8 trained=train/grace-int4/s8/r0/k0
             1 answer/teacher/s7/pope/u000 images=@benchmark/pope model=prepare/teacher/s7
+            2 score/teacher/s7/pope answers-0=answer/teacher/s7/pope/u000 questions=@questions/pope
             1 answer/teacher/s8/pope/u000 images=@benchmark/pope model=prepare/teacher/s8
+            2 score/teacher/s8/pope answers-0=answer/teacher/s8/pope/u000 questions=@questions/pope
             1 answer/bf16/s7/pope/u000 images=@benchmark/pope model=prepare/student/s7
+            2 score/bf16/s7/pope answers-0=answer/bf16/s7/pope/u000 questions=@questions/pope
             1 answer/bf16/s8/pope/u000 images=@benchmark/pope model=prepare/student/s8
+            2 score/bf16/s8/pope answers-0=answer/bf16/s8/pope/u000 questions=@questions/pope
             5 answer/grace-int4/s7/pope/u000 images=@benchmark/pope model=export/grace-int4/s7
+            6 score/grace-int4/s7/pope answers-0=answer/grace-int4/s7/pope/u000 questions=@questions/pope
             5 answer/grace-int4/s8/pope/u000 images=@benchmark/pope model=export/grace-int4/s8
+            6 score/grace-int4/s8/pope answers-0=answer/grace-int4/s8/pope/u000 questions=@questions/pope
             """);
   }
 

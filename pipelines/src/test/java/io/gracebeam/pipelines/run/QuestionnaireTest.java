@@ -6,10 +6,14 @@ import static org.assertj.core.api.Assertions.tuple;
 
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Benchmark;
 import io.gracebeam.proto.v1.Evaluation;
 import io.gracebeam.proto.v1.Question;
+import io.gracebeam.transforms.scoring.BenchmarkFormat;
 import io.gracebeam.transforms.scoring.Score;
+import io.gracebeam.transforms.scoring.Scorer;
+import io.gracebeam.transforms.scoring.ScoringFiles;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -75,12 +79,21 @@ class QuestionnaireTest {
   @Test
   void onlyAskedGroupsAreScored() {
     Map<String, String> answers = Map.of("1", "A", "1000001", "B", "2", "B", "1000002", "B");
-    assertThat(open(4).score(answers).units())
+    ArtifactRef four = open(4).write(folder.resolve("four"));
+    assertThat(four.getKind()).isEqualTo("questions");
+    assertThat(score(folder.resolve("four"), answers).units())
         .extracting(Score.Unit::id, Score.Unit::credit)
         .containsExactly(tuple("1", 1.0), tuple("2", 0.0));
-    assertThat(open(0).score(answers).units())
+    assertThat(open(0).write(folder.resolve("all")).getSha256()).isNotEqualTo(four.getSha256());
+    assertThat(score(folder.resolve("all"), answers).units())
         .extracting(Score.Unit::id)
         .containsExactly("1", "2", "3");
+    assertThat(open(4).write(folder.resolve("again")).getSha256()).isEqualTo(four.getSha256());
+  }
+
+  private static Score score(Path questions, Map<String, String> answers) {
+    Scorer scorer = BenchmarkFormat.all().get("mmbench").scorer();
+    return Score.of(scorer, ScoringFiles.readQuestions(questions), answers);
   }
 
   @Test
@@ -99,7 +112,6 @@ class QuestionnaireTest {
     assertThat(questionnaire.asked().questions())
         .extracting(Question::getId)
         .containsExactly("1", "2");
-    assertThat(questionnaire.score(Map.of("1", "cat")).units()).hasSize(2);
   }
 
   @Test

@@ -14,6 +14,7 @@ import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.PrepareWork;
+import io.gracebeam.proto.v1.ScoreWork;
 import io.gracebeam.proto.v1.TrainWork;
 import java.util.List;
 
@@ -67,6 +68,14 @@ public final class BuiltInStages implements StageRows {
               "answers",
               required("model"),
               optional("images")),
+          // Credit and figures of one model's answers to one benchmark.
+          local(
+              "score",
+              1,
+              ScoreWork.getDefaultInstance(),
+              "scores",
+              required("questions"),
+              numbered("answers-")),
           // Token similarities of one model on one example, for the report's maps.
           row(
               "gram",

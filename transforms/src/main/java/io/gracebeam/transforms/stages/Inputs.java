@@ -26,7 +26,8 @@ final class Inputs {
    */
   static SortedMap<String, ArtifactRef> resolve(StageTask task, Map<String, byte[]> earlier) {
     SortedMap<String, ArtifactRef> resolved = new TreeMap<>();
-    task.getInputs()
+    // Sorted, so that of several missing results always the same one is named.
+    new TreeMap<>(task.getInputs())
         .forEach((role, value) -> resolved.put(role, resolve(task.getId(), role, value, earlier)));
     return resolved;
   }
@@ -53,7 +54,8 @@ final class Inputs {
       JsonFormat.parser().merge(value, artifact);
     } catch (InvalidProtocolBufferException e) {
       throw GraceException.user(
-              "%s: input '%s' is '%s'; allowed are @task-id, @task-id#folder and an artifact reference in JSON",
+              "%s: input '%s' is '%s'; allowed are @task-id, @task-id#folder and an artifact"
+                  + " reference in JSON",
               task, role, value)
           .withCause(e);
     }
