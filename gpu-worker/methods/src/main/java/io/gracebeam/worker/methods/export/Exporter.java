@@ -88,9 +88,7 @@ public final class Exporter {
                   "export format '%s'; allowed are pack-quantized, dense", work.getFormat());
         };
     if (pack && quantized.isEmpty()) {
-      throw GraceException.user(
-          "variant %s is not quantized; allowed export format is dense",
-          work.getVariant().getName());
+      throw GraceException.user("the variant is not quantized; allowed export format is dense");
     }
     SortedMap<String, Tensor> out = tensors(dense, quantized, pack);
     Files2.folder(outDir);

@@ -37,8 +37,7 @@ final class Losses {
           case "dkd" -> GatedDkd.Mode.DKD;
           default ->
               throw GraceException.user(
-                  "variant %s: distillation '%s'; allowed are none, kd, dkd",
-                  variant.getName(), variant.getDistillation());
+                  "distillation '%s'; allowed are none, kd, dkd", variant.getDistillation());
         };
     this.options =
         mode == null

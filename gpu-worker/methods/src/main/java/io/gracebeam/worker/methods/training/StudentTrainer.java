@@ -107,7 +107,7 @@ public final class StudentTrainer {
         curves.add(row(step + 1, loss, weights, losses, controller, rate));
         progress.report(
             (double) (step + 1 - from) / (to - from),
-            "%s: step %d of %d, loss %.3f".formatted(variant.getName(), step + 1, total, loss.ce));
+            "training: step %d of %d, loss %.3f".formatted(step + 1, total, loss.ce));
       }
       write(model, parameters, controller, to, folder, outDir);
       curves.write(outDir);
