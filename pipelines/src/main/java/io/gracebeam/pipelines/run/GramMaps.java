@@ -37,7 +37,8 @@ final class GramMaps {
     for (RunPlan.Shown shown : plan.shown()) {
       Optional<GramMatrix> matrix =
           Optional.ofNullable(folders.get(shown.stage()))
-              .flatMap(folder -> GramMatrix.read(folder, photo.get().example()))
+              .flatMap(
+                  folder -> GramMatrix.read(folder, photo.get().example()).stream().findFirst())
               .filter(read -> read.tokens() > 0 && read.finite());
       if (matrix.isEmpty()) {
         continue;

@@ -9,31 +9,21 @@ import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
-import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.OperationRequest;
-import io.gracebeam.proto.v1.Question;
-import io.gracebeam.proto.v1.Turn;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.methods.data.Dataset;
-import io.gracebeam.worker.methods.export.PackedModel;
-import io.gracebeam.worker.methods.image.ImageProcessor;
-import io.gracebeam.worker.methods.model.Generated;
-import io.gracebeam.worker.methods.model.Generator;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.model.Prompt;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.signals.SignalWriter;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
 import io.gracebeam.worker.methods.stages.StageJob;
 import io.gracebeam.worker.methods.stages.StageWork;
-import io.gracebeam.worker.methods.text.ChatTokenizer;
 import io.gracebeam.worker.methods.work.Files2;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
@@ -106,8 +96,7 @@ final class GraceMethods implements WorkMethods {
 
   @Override
   public LoadedModel load(Path folder) {
-    Path model = Files2.modelFolder(folder);
-    return new Llava(PackedModel.load(engine, model), model);
+    return Answerer.load(engine, ModelFolder.open(Files2.modelFolder(folder)));
   }
 
   @Override
@@ -118,11 +107,11 @@ final class GraceMethods implements WorkMethods {
       Path out,
       Consumer<ExampleSignal> sink,
       Progress progress) {
-    Llava llava = (Llava) teacher;
+    Answerer loaded = (Answerer) teacher;
     return TeacherExtractor.run(
-        llava.model,
+        loaded.model(),
+        loaded.inputs(),
         request,
-        llava.folder,
         Dataset.open(dataset),
         out.resolve("signals" + SignalWriter.SUFFIX),
         sink,
@@ -184,92 +173,5 @@ final class GraceMethods implements WorkMethods {
       }
     }
     return System.getProperty("os.arch");
-  }
-
-  /** A LLaVA model with its tokenizer and image processor. */
-  private static final class Llava implements LoadedModel {
-    private final LlavaModel model;
-    private final Path folder;
-    private final ChatTokenizer tokenizer;
-    private final ImageProcessor processor;
-    private final Generator generator;
-
-    Llava(LlavaModel model, Path folder) {
-      this.model = model;
-      this.folder = folder;
-      ChatTokenizer chat = null;
-      boolean whole = false;
-      try {
-        chat = ChatTokenizer.load(folder);
-        processor = ImageProcessor.load(folder);
-        whole = true;
-      } finally {
-        if (!whole) {
-          model.close();
-          if (chat != null) {
-            chat.close();
-          }
-        }
-      }
-      tokenizer = chat;
-      generator = new Generator(model, tokenizer, processor);
-    }
-
-    @Override
-    public void check(Asked asked) {
-      Prompt prompt = prompt(asked);
-      processor.process(prompt.image());
-      tokenizer.encode(prompt.turns(), false);
-    }
-
-    @Override
-    public List<GenerateResponse> answer(List<Asked> questions, int maxNewTokens) {
-      List<Prompt> prompts = questions.stream().map(Llava::prompt).toList();
-      List<Generated> generated = generator.generate(prompts, maxNewTokens);
-      List<GenerateResponse> answers = new ArrayList<>();
-      for (int i = 0; i < generated.size(); i++) {
-        Generated one = generated.get(i);
-        GenerateResponse.Builder answer =
-            GenerateResponse.newBuilder()
-                .setId(questions.get(i).question().getId())
-                .setText(one.text());
-        for (int id : one.ids()) {
-          answer.addTokenIds(id);
-        }
-        for (float logProb : one.logProbs()) {
-          answer.addLogProbs(logProb);
-        }
-        List<String> choices = questions.get(i).question().getChoicesList();
-        if (!choices.isEmpty()) {
-          for (float score :
-              generator.scoreChoices(List.of(prompts.get(i)), List.of(choices)).getFirst()) {
-            answer.addChoiceLogProbs(score);
-          }
-        }
-        answers.add(answer.build());
-      }
-      return answers;
-    }
-
-    private static Prompt prompt(Asked asked) {
-      Question question = asked.question();
-      if (asked.images().size() != 1) {
-        throw GraceException.data(
-            "question %s: has %d images; allowed: one",
-            Lines.oneLine(question.getId()), asked.images().size());
-      }
-      List<ChatTokenizer.Turn> turns = new ArrayList<>();
-      for (Turn turn : question.getHistoryList()) {
-        turns.add(new ChatTokenizer.Turn(turn.getHuman(), turn.getAssistant()));
-      }
-      turns.add(new ChatTokenizer.Turn(question.getPrompt(), ""));
-      return new Prompt(asked.images().getFirst(), turns);
-    }
-
-    @Override
-    public void close() {
-      model.close();
-      tokenizer.close();
-    }
   }
 }

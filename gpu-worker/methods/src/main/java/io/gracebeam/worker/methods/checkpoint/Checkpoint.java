@@ -21,7 +21,7 @@ import java.util.regex.Pattern;
 
 /**
  * The weights of a Hugging Face folder, with or without a shard index, under canonical names
- * ({@link TensorNames}). Shards must lie in the folder itself; a name that leaves it, also through
+ * ({@link TensorNaming}). Shards must lie in the folder itself; a name that leaves it, also through
  * a link, is refused. Floating-point tensors must be finite, which is seen when they are read.
  */
 public final class Checkpoint {
@@ -29,11 +29,13 @@ public final class Checkpoint {
   private static final String INDEX = "model.safetensors.index.json";
   private static final long MAX_INDEX = 64 << 20;
   private static final Pattern SHARD_NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,199}");
-  private static final String EMBEDDING = "language_model.model.embed_tokens.weight";
-  private static final String HEAD = "language_model.lm_head.weight";
 
   /** Where a tensor lies. */
-  private record Place(Path file, TensorInfo info) {}
+  private record Place(Path file, TensorInfo info, TensorNaming.Piece piece) {
+    Tensor of(Tensor whole) {
+      return piece.cut() == null ? whole : piece.cut().apply(whole);
+    }
+  }
 
   private final Map<String, Place> places;
   private final Map<String, Tensor> loaded = new HashMap<>();
@@ -43,12 +45,12 @@ public final class Checkpoint {
   }
 
   /**
-   * Loads everything.
+   * Reads all tensors into memory.
    *
    * @throws GraceException DATA for anything wrong with the files, naming file and tensor
    */
-  public static Checkpoint load(Path dir) {
-    Checkpoint out = open(dir);
+  public static Checkpoint load(Path dir, TensorNaming naming) {
+    Checkpoint out = open(dir, naming);
     out.places.keySet().forEach(name -> out.loaded.put(name, out.tensor(name)));
     return out;
   }
@@ -58,7 +60,7 @@ public final class Checkpoint {
    *
    * @throws GraceException DATA for anything wrong with the headers, naming file and tensor
    */
-  public static Checkpoint open(Path dir) {
+  public static Checkpoint open(Path dir, TensorNaming naming) {
     if (!Files.isDirectory(dir)) {
       throw GraceException.data(
           "%s is no folder; allowed: a Hugging Face model folder", dir.getFileName());
@@ -68,10 +70,10 @@ public final class Checkpoint {
     if (Files.exists(index)) {
       Map<String, Set<String>> shards = readIndex(index);
       for (Map.Entry<String, Set<String>> shard : shards.entrySet()) {
-        openFile(inside(dir, shard.getKey()), shard.getValue(), places);
+        openFile(inside(dir, shard.getKey()), shard.getValue(), naming, places);
       }
     } else if (Files.exists(dir.resolve(SINGLE))) {
-      openFile(inside(dir, SINGLE), null, places);
+      openFile(inside(dir, SINGLE), null, naming, places);
     } else {
       throw GraceException.data(
           "the model folder %s has no weights; allowed: %s or %s",
@@ -106,7 +108,7 @@ public final class Checkpoint {
     try (FileChannel channel = FileChannel.open(place.file, StandardOpenOption.READ)) {
       Tensor tensor = Safetensors.load(channel, place.info, file);
       requireFinite(file, place.info.name(), tensor);
-      return tensor;
+      return place.of(tensor);
     } catch (IOException e) {
       throw Safetensors.unreadable(place.file, e);
     }
@@ -115,7 +117,7 @@ public final class Checkpoint {
   /** Row-major shape of a tensor; null where there is none of the name. */
   public long[] shape(String name) {
     Place place = places.get(name);
-    return place == null ? null : place.info.shape().clone();
+    return place == null ? null : place.piece.shape().clone();
   }
 
   /**
@@ -127,21 +129,20 @@ public final class Checkpoint {
    */
   public TensorRows rows(String name) {
     Place place = places.get(name);
-    if (place == null || !TensorRows.possible(place.info)) {
+    if (place == null || place.piece.cut() != null || !TensorRows.possible(place.info)) {
       throw GraceException.data("the checkpoint has no matrix of numbers named %s", name);
     }
     return TensorRows.open(place.file, place.info).checked();
   }
 
-  /** Refuses a head whose values differ from the embedding table it is declared to be tied to. */
-  public void requireTied(boolean tied) {
-    if (tied
-        && places.containsKey(HEAD)
-        && places.containsKey(EMBEDDING)
-        && !Arrays.equals(tensor(HEAD).floats(), tensor(EMBEDDING).floats())) {
+  /** Refuses a head whose values differ from the embedding table that it is declared to be. */
+  public void requireEqual(String head, String embedding) {
+    if (places.containsKey(head)
+        && places.containsKey(embedding)
+        && !Arrays.equals(tensor(head).floats(), tensor(embedding).floats())) {
       throw GraceException.data(
           "tie_word_embeddings is true but %s and %s differ; allowed: equal values, or false",
-          HEAD, EMBEDDING);
+          head, embedding);
     }
   }
 
@@ -195,22 +196,21 @@ public final class Checkpoint {
     }
   }
 
-  private static void openFile(Path file, Set<String> expected, Map<String, Place> places) {
+  private static void openFile(
+      Path file, Set<String> expected, TensorNaming naming, Map<String, Place> places) {
     String fileName = Safetensors.name(file);
     Map<String, TensorInfo> infos = Safetensors.read(file);
     if (expected != null) {
       checkAgainstIndex(fileName, infos.keySet(), expected);
     }
     for (TensorInfo info : infos.values()) {
-      String canonical = TensorNames.canonical(info.name());
-      if (canonical == null) {
-        continue;
-      }
-      Place before = places.put(canonical, new Place(file, info));
-      if (before != null) {
-        throw GraceException.data(
-            "%s: tensors %s and %s are the same parameter %s",
-            fileName, before.info.name(), info.name(), canonical);
+      for (TensorNaming.Piece piece : naming.pieces(info)) {
+        Place before = places.put(piece.name(), new Place(file, info, piece));
+        if (before != null) {
+          throw GraceException.data(
+              "%s: tensors %s and %s are the same parameter %s",
+              fileName, before.info.name(), info.name(), piece.name());
+        }
       }
     }
   }

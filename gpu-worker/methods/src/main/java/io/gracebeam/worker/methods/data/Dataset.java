@@ -20,14 +20,19 @@ public final class Dataset {
   public record Exchange(String question, String answer) {}
 
   /**
-   * One conversation about one image.
+   * One conversation.
    *
-   * @param image path relative to the dataset folder
+   * @param images paths relative to the dataset folder, in order of their placeholders; may be
+   *     empty
    * @param types question type per exchange; empty if the file has none
    * @param cells class of each grid cell, row-major; empty if the file has none
    */
   public record Example(
-      String id, String image, List<Exchange> exchanges, List<String> types, List<String> cells) {}
+      String id,
+      List<String> images,
+      List<Exchange> exchanges,
+      List<String> types,
+      List<String> cells) {}
 
   private final Path folder;
   private final List<Example> examples;
@@ -86,18 +91,22 @@ public final class Dataset {
   }
 
   /**
-   * Image file of an example.
+   * Image files of an example, in order.
    *
-   * @throws GraceException data, if the path leaves the folder
+   * @throws GraceException data, if a path leaves the folder
    */
-  public Path image(int index) {
-    Path p = folder.resolve(examples.get(index).image()).normalize();
-    if (!p.startsWith(folder.normalize())) {
-      throw GraceException.data(
-          "example %s: image path '%s' leaves the dataset folder",
-          examples.get(index).id(), examples.get(index).image());
+  public List<Path> images(int index) {
+    List<Path> out = new ArrayList<>();
+    for (String image : examples.get(index).images()) {
+      Path p = folder.resolve(image).normalize();
+      if (!p.startsWith(folder.normalize())) {
+        throw GraceException.data(
+            "example %s: image path '%s' leaves the dataset folder",
+            examples.get(index).id(), image);
+      }
+      out.add(p);
     }
-    return p;
+    return out;
   }
 
   /**
@@ -144,10 +153,11 @@ public final class Dataset {
   private static Example example(JsonNode node, int index, Path file) {
     String id = node.path("id").asText(Integer.toString(index));
     JsonNode turns = node.path("conversations");
-    String image = node.path("image").asText("");
-    if (image.isEmpty() || !turns.isArray() || turns.isEmpty() || turns.size() % 2 != 0) {
+    List<String> images = images(node.path("image"));
+    if (images.contains("") || !turns.isArray() || turns.isEmpty() || turns.size() % 2 != 0) {
       throw GraceException.data(
-          "%s: example %s needs \"image\" and an even, non-zero number of \"conversations\"",
+          "%s: example %s needs an even, non-zero number of \"conversations\"; \"image\" is a path,"
+              + " a list of paths, or missing",
           name(file), id);
     }
     List<Exchange> exchanges = new ArrayList<>();
@@ -159,17 +169,31 @@ public final class Dataset {
           || !human.path("value").isTextual()
           || !gpt.path("value").isTextual()) {
         throw GraceException.data(
-            "%s: example %s: turn %d: allowed is \"human\" followed by \"gpt\", each with a text \"value\"",
+            "%s: example %s: turn %d: allowed is \"human\" followed by \"gpt\", each with a text"
+                + " \"value\"",
             name(file), id, i);
       }
       exchanges.add(new Exchange(human.get("value").asText(), gpt.get("value").asText()));
     }
     return new Example(
         id,
-        image,
+        images,
         List.copyOf(exchanges),
         strings(node.path("types")),
         strings(node.path("cells")));
+  }
+
+  /** One path, several, or none; an empty one stands for anything else. */
+  private static List<String> images(JsonNode node) {
+    if (node.isMissingNode() || node.isNull()) {
+      return List.of();
+    }
+    if (!node.isArray()) {
+      return List.of(node.isTextual() ? node.asText() : "");
+    }
+    List<String> out = new ArrayList<>();
+    node.forEach(n -> out.add(n.isTextual() ? n.asText() : ""));
+    return List.copyOf(out);
   }
 
   private static List<String> strings(JsonNode list) {

@@ -7,7 +7,10 @@ import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
-import io.gracebeam.worker.methods.model.LlavaConfig;
+import io.gracebeam.worker.methods.checkpoint.TensorNaming;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.model.ModelConfig;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import io.gracebeam.worker.methods.model.Part;
 import io.gracebeam.worker.methods.quantize.Block;
 import io.gracebeam.worker.methods.quantize.Blocks;
@@ -27,7 +30,6 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 
@@ -39,8 +41,6 @@ import java.util.TreeMap;
  */
 public final class Exporter {
   private static final int FULL = 16;
-  private static final String EMBEDDING = "language_model.model.embed_tokens.weight";
-  private static final String HEAD = "language_model.lm_head.weight";
 
   private Exporter() {}
 
@@ -61,8 +61,11 @@ public final class Exporter {
       throw GraceException.user(
           "%s is quantized already; allowed is a dense model", from.getFileName());
     }
-    LlavaConfig config = LlavaConfig.read(from);
-    Map<String, Tensor> dense = new LinkedHashMap<>(Checkpoint.load(from).tensors());
+    ModelFolder model = ModelFolder.open(from);
+    ModelConfig config = model.config();
+    String embedding = config.names().embedding();
+    String head = config.names().head();
+    Map<String, Tensor> dense = new LinkedHashMap<>(model.tensors());
     Map<String, QuantizedMatrix> quantized = Map.of();
     SortedMap<Part, QuantScheme> parts = new TreeMap<>();
     if (work.getVariant().getQuantized()) {
@@ -70,13 +73,13 @@ public final class Exporter {
       boolean untie = config.tied() && parts.containsKey(Part.HEAD);
       if (untie) {
         config = config.untied();
-        dense.put(HEAD, dense.get(EMBEDDING));
+        dense.put(head, dense.get(embedding));
       }
-      quantized = quantize(work, source, parts, dense);
+      quantized = quantize(work, source, config.parameters(), parts, dense);
       if (untie) {
         // No reader makes packed embeddings: the table is written as the numbers that the head
         // packs.
-        dense.put(EMBEDDING, Tensor.of(dense.get(HEAD).shape(), quantized.get(HEAD).dequantize()));
+        dense.put(embedding, Tensor.of(dense.get(head).shape(), quantized.get(head).dequantize()));
       }
     }
     boolean pack =
@@ -98,9 +101,9 @@ public final class Exporter {
     int headDim = config.text().headDim();
     if (pack) {
       Variant v = work.getVariant();
-      Scheme.of(parts, bits(v.hasKvBits(), v.getKvBits())).addTo(outDir, headDim);
+      Scheme.of(parts, bits(v.hasKvBits(), v.getKvBits()), config).addTo(outDir, config);
     }
-    verify(outDir, pack ? headDim : 0, quantized, dense);
+    verify(model.family().tensors(), outDir, pack ? headDim : 0, quantized, dense);
     progress.report(1, "exported %d quantized weights".formatted(quantized.size()));
     return measures(out, quantized);
   }
@@ -127,8 +130,9 @@ public final class Exporter {
    * Bits and group sizes of what is quantized. Parts beside the decoder have groups of its size
    * where that divides all their input widths, else one scale per row.
    */
-  private static SortedMap<Part, QuantScheme> parts(Variant v, LlavaConfig config) {
+  private static SortedMap<Part, QuantScheme> parts(Variant v, ModelConfig config) {
     SortedMap<Part, QuantScheme> out = new TreeMap<>();
+    ModelParameters parameters = config.parameters();
     int size = v.getPerTensor() ? -1 : v.getGroupSize();
     out.put(Part.DECODER, new QuantScheme(v.getBits(), size, v.getPerTensor()));
     Map<Part, Integer> others =
@@ -140,9 +144,8 @@ public final class Exporter {
         (part, bits) -> {
           if (bits != FULL) {
             List<Integer> cols =
-                config.parameterShapes().entrySet().stream()
-                    .filter(e -> Part.of(e.getKey()).equals(Optional.of(part)))
-                    .map(e -> (int) e.getValue()[1])
+                parameters.linears(part).stream()
+                    .map(name -> (int) parameters.get(name).shape()[1])
                     .toList();
             out.put(part, new QuantScheme(bits, group(size, cols), false));
           }
@@ -163,11 +166,15 @@ public final class Exporter {
    * Quantizes the parts with the work's quantizer; tensors that it changed replace the dense ones.
    */
   private static Map<String, QuantizedMatrix> quantize(
-      ExportWork work, Path source, Map<Part, QuantScheme> parts, Map<String, Tensor> dense) {
+      ExportWork work,
+      Path source,
+      ModelParameters parameters,
+      Map<Part, QuantScheme> parts,
+      Map<String, Tensor> dense) {
     Quantizer quantizer = Quantizers.get(work.getScales());
     Statistics statistics = statistics(quantizer, source);
     Map<String, QuantizedMatrix> out = new LinkedHashMap<>();
-    for (Block block : Blocks.of(dense, parts.keySet())) {
+    for (Block block : Blocks.of(dense, parameters, parts.keySet())) {
       QuantScheme scheme = parts.get(block.part());
       QuantizedBlock made = quantizer.quantize(block, statistics, scheme);
       made.check(quantizer.name(), block, scheme);
@@ -211,8 +218,12 @@ public final class Exporter {
 
   /** Compares what was written; a head width of 0 stands for a dense folder. */
   private static void verify(
-      Path folder, int headDim, Map<String, QuantizedMatrix> quantized, Map<String, Tensor> dense) {
-    Map<String, Tensor> back = Checkpoint.load(folder).tensors();
+      TensorNaming naming,
+      Path folder,
+      int headDim,
+      Map<String, QuantizedMatrix> quantized,
+      Map<String, Tensor> dense) {
+    Map<String, Tensor> back = Checkpoint.load(folder, naming).tensors();
     Map<String, PackedWeight> packed =
         headDim > 0 ? PackedModel.packedWeights(Scheme.read(folder, headDim), back) : Map.of();
     List<String> wrong = new ArrayList<>();

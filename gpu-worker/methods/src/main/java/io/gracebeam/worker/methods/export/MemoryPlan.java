@@ -4,6 +4,7 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.worker.MemoryPlanner;
 import io.gracebeam.worker.kernels.DecoderBytes;
 import io.gracebeam.worker.kernels.PackedDecoder;
+import io.gracebeam.worker.methods.family.ModelSizes;
 import io.gracebeam.worker.methods.model.Generator;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -31,7 +32,7 @@ public final class MemoryPlan implements MemoryPlanner {
 
   @Override
   public List<String> shapes() {
-    return ModelSizes.NAMES;
+    return ModelSizes.names();
   }
 
   @Override

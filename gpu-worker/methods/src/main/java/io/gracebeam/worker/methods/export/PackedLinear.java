@@ -8,13 +8,15 @@ import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.PackedMatrix;
 import io.gracebeam.worker.kernels.PackedWeight;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.kernels.TrainingBlocks.Parameter;
+import io.gracebeam.worker.methods.model.DecoderNames;
+import io.gracebeam.worker.methods.model.Weights;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 
 /** A product with a packed weight, on the kernels of this process: some rows of a {@link Stack}. */
-final class PackedLinear implements LlavaModel.Linear {
+final class PackedLinear implements Weights.Linear {
   private final Stack stack;
   private final int from;
   private final int rows;
@@ -31,30 +33,29 @@ final class PackedLinear implements LlavaModel.Linear {
   }
 
   /** Those of a decoder and its head by canonical name, on the decoder's own weights. */
-  static Map<String, PackedLinear> of(PackedDecoder decoder) {
+  static Map<String, PackedLinear> of(PackedDecoder decoder, DecoderNames names) {
     DecoderShape s = decoder.shape();
     int mixed = s.heads() * s.headDim();
     int keys = s.kvHeads() * s.headDim();
     Map<String, PackedLinear> out = new HashMap<>();
     for (int i = 0; i < s.layers(); i++) {
-      String name = PackedModel.ROOT + "layers." + i + ".";
       Stack qkv =
           new Stack(decoder.matrix(i, PackedDecoder.Weight.QKV), mixed + 2 * keys, s.width());
-      out.put(name + "self_attn.q_proj.weight", new PackedLinear(qkv, 0, mixed));
-      out.put(name + "self_attn.k_proj.weight", new PackedLinear(qkv, mixed, keys));
-      out.put(name + "self_attn.v_proj.weight", new PackedLinear(qkv, mixed + keys, keys));
+      out.put(names.of(i, Parameter.QUERY), new PackedLinear(qkv, 0, mixed));
+      out.put(names.of(i, Parameter.KEY), new PackedLinear(qkv, mixed, keys));
+      out.put(names.of(i, Parameter.VALUE), new PackedLinear(qkv, mixed + keys, keys));
       out.put(
-          name + "self_attn.o_proj.weight",
+          names.of(i, Parameter.OUT),
           whole(decoder.matrix(i, PackedDecoder.Weight.OUT), s.width(), mixed));
       Stack gateUp =
           new Stack(decoder.matrix(i, PackedDecoder.Weight.GATE_UP), 2 * s.mlp(), s.width());
-      out.put(name + "mlp.gate_proj.weight", new PackedLinear(gateUp, 0, s.mlp()));
-      out.put(name + "mlp.up_proj.weight", new PackedLinear(gateUp, s.mlp(), s.mlp()));
+      out.put(names.of(i, Parameter.GATE), new PackedLinear(gateUp, 0, s.mlp()));
+      out.put(names.of(i, Parameter.UP), new PackedLinear(gateUp, s.mlp(), s.mlp()));
       out.put(
-          name + "mlp.down_proj.weight",
+          names.of(i, Parameter.DOWN),
           whole(decoder.matrix(i, PackedDecoder.Weight.DOWN), s.width(), s.mlp()));
     }
-    out.put(PackedModel.HEAD, whole(decoder.head(), s.vocab(), s.width()));
+    out.put(names.head(), whole(decoder.head(), s.vocab(), s.width()));
     return out;
   }
 

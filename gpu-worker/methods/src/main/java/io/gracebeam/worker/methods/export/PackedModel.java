@@ -2,25 +2,28 @@ package io.gracebeam.worker.methods.export;
 
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.DecoderWeights;
 import io.gracebeam.worker.kernels.FloatWeight;
 import io.gracebeam.worker.kernels.Matrix;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.PackedWeight;
+import io.gracebeam.worker.kernels.TrainingBlocks.Parameter;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.model.DecoderNames;
+import io.gracebeam.worker.methods.model.DecoderSizes;
+import io.gracebeam.worker.methods.model.ModelConfig;
+import io.gracebeam.worker.methods.model.ModelParameter;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import io.gracebeam.worker.methods.model.Part;
-import java.nio.file.Path;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import java.util.AbstractList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
 
@@ -29,9 +32,6 @@ import java.util.function.Function;
  * dense one as it is.
  */
 public final class PackedModel {
-  static final String ROOT = "language_model.model.";
-  private static final String EMBEDDING = ROOT + "embed_tokens.weight";
-  static final String HEAD = "language_model.lm_head.weight";
   private static final String PACKED = ".weight_packed";
 
   private PackedModel() {}
@@ -44,15 +44,17 @@ public final class PackedModel {
    *
    * @throws GraceException data, if packed tensors and config.json do not fit each other
    */
-  public static LlavaModel load(EngineHandle engine, Path folder) {
-    if (!Scheme.present(folder)) {
-      return LlavaModel.load(engine, folder);
+  public static VisionLanguageModel load(EngineHandle engine, ModelFolder folder) {
+    if (!Scheme.present(folder.path())) {
+      return folder.load(engine);
     }
-    LlavaConfig config = LlavaConfig.read(folder);
-    Checkpoint checkpoint = Checkpoint.open(folder);
-    Scheme scheme = Scheme.read(folder, config.text().headDim());
+    ModelConfig config = folder.config();
+    ModelParameters parameters = config.parameters();
+    DecoderNames names = config.names();
+    Checkpoint checkpoint = folder.checkpoint();
+    Scheme scheme = Scheme.read(folder.path(), config.text().headDim());
     Set<String> packed = packedNames(checkpoint.names());
-    packed.forEach(name -> checkPart(config, name, sizes(name, checkpoint::tensor)));
+    packed.forEach(name -> checkPart(parameters, name, sizes(name, checkpoint::tensor)));
     Function<String, float[]> values =
         name -> {
           Tensor tensor = packed.contains(name) ? null : checkpoint.tensor(name);
@@ -63,22 +65,22 @@ public final class PackedModel {
     Set<String> absent = new LinkedHashSet<>(packed);
     boolean decoded = decoded(config, packed);
     if (!config.tied()) {
-      absent.add(EMBEDDING);
-      if (decoded && absent.add(HEAD)) {
-        checkHead(config, checkpoint.shape(HEAD));
+      absent.add(names.embedding());
+      if (decoded && absent.add(names.head())) {
+        checkHead(parameters.get(names.head()), checkpoint.shape(names.head()));
       }
     }
-    LlavaModel model =
-        LlavaModel.create(
+    VisionLanguageModel model =
+        VisionLanguageModel.create(
             engine, config, name -> absent.contains(name) ? null : values.apply(name), absent);
     try {
-      if (absent.remove(EMBEDDING)) {
-        model.setTable(checkpoint.rows(EMBEDDING));
+      if (absent.remove(names.embedding())) {
+        model.setTable(checkpoint.rows(names.embedding()));
       }
       if (decoded) {
         PackedDecoder decoder = PackedDecoder.of(weights(config, values, weights));
         model.setPacked(decoder, scheme.kvBits());
-        Map<String, PackedLinear> shared = PackedLinear.of(decoder);
+        Map<String, PackedLinear> shared = PackedLinear.of(decoder, names);
         shared.keySet().retainAll(absent);
         shared.forEach(model::setLinear);
         absent.removeAll(shared.keySet());
@@ -94,27 +96,26 @@ public final class PackedModel {
   }
 
   /** Whether the kernels in C hold the whole decoder. */
-  private static boolean decoded(LlavaConfig config, Set<String> packed) {
+  private static boolean decoded(ModelConfig config, Set<String> packed) {
     return PackedDecoder.present()
-        && config.parameterShapes().keySet().stream()
-            .filter(name -> Part.of(name).equals(Optional.of(Part.DECODER)))
-            .allMatch(packed::contains);
+        && config.servedByPackedDecoder()
+        && packed.containsAll(config.parameters().linears(Part.DECODER));
   }
 
-  private static void checkHead(LlavaConfig config, long[] shape) {
-    if (!Arrays.equals(shape, config.parameterShapes().get(HEAD))) {
+  private static void checkHead(ModelParameter head, long[] shape) {
+    if (!Arrays.equals(shape, head.shape())) {
       throw GraceException.data(
           "%s has shape %s; its config.json calls for %s",
-          HEAD, Arrays.toString(shape), Arrays.toString(config.parameterShapes().get(HEAD)));
+          head.name(), Arrays.toString(shape), Arrays.toString(head.shape()));
     }
   }
 
-  private static void checkPart(LlavaConfig config, String name, long[] sizes) {
-    long[] shape = config.parameterShapes().get(name);
-    if (shape == null || Part.of(name).isEmpty()) {
+  private static void checkPart(ModelParameters parameters, String name, long[] sizes) {
+    if (parameters.linearPart(name).isEmpty()) {
       throw GraceException.data(
           "%s is packed; allowed are linears of decoder, head, vision tower and projector", name);
     }
+    long[] shape = parameters.get(name).shape();
     if (shape[0] != sizes[0] || shape[1] != sizes[1]) {
       throw GraceException.data(
           "%s is %d x %d; its config.json calls for %d x %d",
@@ -173,25 +174,14 @@ public final class PackedModel {
     return GraceException.data("%s lacks its weight_scale or weight_shape", name);
   }
 
-  static DecoderShape shape(LlavaConfig.Text t) {
-    return new DecoderShape(
-        t.layers(),
-        t.width(),
-        t.heads(),
-        t.kvHeads(),
-        t.headDim(),
-        t.mlp(),
-        t.vocab(),
-        (float) t.eps());
-  }
-
   /**
    * The decoder's weights, with those that take the same input below each other. A layer is asked
    * for, and read, each time it is used, so that one layer's words are in memory and not all.
    */
   static DecoderWeights weights(
-      LlavaConfig config, Function<String, float[]> values, Function<String, PackedWeight> packed) {
-    LlavaConfig.Text t = config.text();
+      ModelConfig config, Function<String, float[]> values, Function<String, PackedWeight> packed) {
+    DecoderSizes t = config.text();
+    DecoderNames names = config.names();
     List<DecoderWeights.Layer> layers =
         new AbstractList<>() {
           @Override
@@ -201,28 +191,32 @@ public final class PackedModel {
 
           @Override
           public DecoderWeights.Layer get(int i) {
-            return layer(ROOT + "layers." + i + ".", values, packed);
+            return layer(names, i, values, packed);
           }
         };
-    String head = config.tied() ? EMBEDDING : HEAD;
+    String head = config.tied() ? names.embedding() : names.head();
     Matrix matrix = packed.apply(head);
     return new DecoderWeights(
-        shape(t),
+        t.shape(),
         layers,
-        values.apply(ROOT + "norm.weight"),
+        values.apply(names.norm()),
         matrix == null ? new FloatWeight(t.vocab(), t.width(), values.apply(head)) : matrix);
   }
 
   private static DecoderWeights.Layer layer(
-      String name, Function<String, float[]> values, Function<String, PackedWeight> packed) {
-    Function<String, PackedWeight> w = part -> packed.apply(name + part + "_proj.weight");
+      DecoderNames names,
+      int layer,
+      Function<String, float[]> values,
+      Function<String, PackedWeight> packed) {
+    Function<Parameter, PackedWeight> w = p -> packed.apply(names.of(layer, p));
     return new DecoderWeights.Layer(
-        values.apply(name + "input_layernorm.weight"),
-        PackedWeight.stack(w.apply("self_attn.q"), w.apply("self_attn.k"), w.apply("self_attn.v")),
+        values.apply(names.of(layer, Parameter.NORM1)),
+        PackedWeight.stack(
+            w.apply(Parameter.QUERY), w.apply(Parameter.KEY), w.apply(Parameter.VALUE)),
         null,
-        w.apply("self_attn.o"),
-        values.apply(name + "post_attention_layernorm.weight"),
-        PackedWeight.stack(w.apply("mlp.gate"), w.apply("mlp.up")),
-        w.apply("mlp.down"));
+        w.apply(Parameter.OUT),
+        values.apply(names.of(layer, Parameter.NORM2)),
+        PackedWeight.stack(w.apply(Parameter.GATE), w.apply(Parameter.UP)),
+        w.apply(Parameter.DOWN));
   }
 }

@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.SerializationFeature;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.worker.methods.model.ModelConfig;
 import io.gracebeam.worker.methods.model.Part;
 import io.gracebeam.worker.methods.quantize.QuantScheme;
 import io.gracebeam.worker.methods.work.Files2;
@@ -14,7 +15,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.SortedMap;
 
 /**
@@ -27,13 +27,6 @@ import java.util.SortedMap;
  */
 record Scheme(List<Group> groups, int kvBits) {
   private static final String KEY = "quantization_config";
-
-  /** Targets of the parts beside the decoder, under every generation of tensor names. */
-  private static final Map<Part, String> TARGETS =
-      Map.of(
-          Part.HEAD, "re:.*lm_head$",
-          Part.VISION, "re:.*vision_tower.*\\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$",
-          Part.PROJECTOR, "re:.*multi_modal_projector.*linear_[12]$");
 
   /**
    * Weights that share bits and size of their groups.
@@ -54,14 +47,14 @@ record Scheme(List<Group> groups, int kvBits) {
    * The scheme of an export.
    *
    * @param parts what is quantized, the decoder among them
+   * @param config names the modules of the parts
    */
-  static Scheme of(SortedMap<Part, QuantScheme> parts, int kvBits) {
+  static Scheme of(SortedMap<Part, QuantScheme> parts, int kvBits, ModelConfig config) {
     List<Group> groups = new ArrayList<>();
     parts.forEach(
         (part, form) -> {
-          String target = part == Part.DECODER ? Targets.LINEAR : TARGETS.get(part);
           int size = form.perTensor() ? -1 : form.groupSize();
-          groups.add(new Group(List.of(target), form.bits(), size));
+          groups.add(new Group(List.of(config.target(part).modules()), form.bits(), size));
         });
     return new Scheme(groups, kvBits);
   }
@@ -81,9 +74,9 @@ record Scheme(List<Group> groups, int kvBits) {
   /**
    * Adds the block to the folder's config.json.
    *
-   * @param headDim width of a head
+   * @param config names the modules of the parts
    */
-  void addTo(Path folder, int headDim) {
+  void addTo(Path folder, ModelConfig config) {
     Path file = folder.resolve("config.json");
     ObjectMapper json = new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
     try {
@@ -92,12 +85,12 @@ record Scheme(List<Group> groups, int kvBits) {
       q.put("quant_method", "compressed-tensors");
       q.put("format", "pack-quantized");
       q.put("quantization_status", "compressed");
-      ignore(q.putArray("ignore"));
+      ignore(q.putArray("ignore"), config);
       if (kvBits == 16) {
         q.putNull("kv_cache_scheme");
       } else {
         // A group is a head's key or value at one position; its scale is found when it is cached.
-        arguments(q.putObject("kv_cache_scheme"), kvBits, headDim, true);
+        arguments(q.putObject("kv_cache_scheme"), kvBits, config.text().headDim(), true);
       }
       ObjectNode all = q.putObject("config_groups");
       for (int i = 0; i < groups.size(); i++) {
@@ -114,20 +107,13 @@ record Scheme(List<Group> groups, int kvBits) {
     }
   }
 
-  private void ignore(ArrayNode out) {
-    if (!quantized(Part.HEAD)) {
-      out.add("lm_head").add("re:.*lm_head.*");
+  private void ignore(ArrayNode out, ModelConfig config) {
+    for (Part part : List.of(Part.HEAD, Part.VISION, Part.PROJECTOR)) {
+      ModelConfig.QuantTarget target = config.target(part);
+      if (groups.stream().noneMatch(g -> g.targets().contains(target.modules()))) {
+        target.ignored().forEach(out::add);
+      }
     }
-    if (!quantized(Part.VISION)) {
-      out.add("re:.*vision_tower.*");
-    }
-    if (!quantized(Part.PROJECTOR)) {
-      out.add("re:.*multi_modal_projector.*");
-    }
-  }
-
-  private boolean quantized(Part part) {
-    return groups.stream().anyMatch(g -> g.targets().contains(TARGETS.get(part)));
   }
 
   private static void arguments(ObjectNode w, int bits, int size, boolean dynamic) {

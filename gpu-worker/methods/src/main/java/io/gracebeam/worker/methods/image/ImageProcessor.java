@@ -77,11 +77,15 @@ public final class ImageProcessor {
     }
   }
 
-  /** Writes preprocessor_config.json for square inputs of the given side. */
-  public static void writeConfig(Path dir, int size) {
+  /**
+   * Writes preprocessor_config.json for square inputs of the given side.
+   *
+   * @param processor transformers' class that uses it
+   */
+  public static void writeConfig(Path dir, String processor, int size) {
     ObjectNode root = JSON.createObjectNode();
     root.put("image_processor_type", "CLIPImageProcessor");
-    root.put("processor_class", "LlavaProcessor");
+    root.put("processor_class", processor);
     root.put("do_convert_rgb", true);
     root.put("do_resize", true);
     root.putObject("size").put("shortest_edge", size);

@@ -1,6 +1,7 @@
 package io.gracebeam.worker.methods.model;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import ai.djl.training.GradientCollector;
 import java.util.function.Supplier;
 
@@ -12,20 +13,28 @@ import java.util.function.Supplier;
  */
 final class CheckpointedPass implements TrainingPass {
   private final DecoderPass pass;
+  private final NDArray visual; // rows of the vision tower, recorded; null without images
+  private final NDArray deepRows; // a leaf; null where no block is given rows of its own
   private final NDArray embedded;
   private final NDArray[] leaves; // inputs of the blocks, and of the final norm
   private final NDArray rows;
   private final NDArray visualStates;
 
-  CheckpointedPass(LlavaModel model, InputIds inputs, NDArray pixels) {
-    this.pass = new DecoderPass(model, inputs);
+  CheckpointedPass(VisionLanguageModel model, NDManager owner, Batch batch) {
+    this.pass = new DecoderPass(model, batch);
     int layers = model.config().text().layers();
-    NDArray visual = pixels == null ? null : Ops.scoped(() -> model.visualRows(pixels));
+    this.visual =
+        batch.images().isEmpty() ? null : Ops.scoped(() -> model.visualRows(owner, batch.images()));
+    boolean deep = visual != null && model.tower().deepRows() > 0;
+    this.deepRows = deep ? visual.stopGradient() : null;
     this.embedded = pass.embed(visual);
     this.leaves = new NDArray[layers + 1];
     leaves[0] = embedded.stopGradient();
     for (int i = 0; i < layers; i++) {
       leaves[i + 1] = output(leaves[i], i);
+    }
+    if (deep) {
+      deepRows.setRequiresGradient(true);
     }
     this.visualStates = visual == null ? null : pass.visualStates(leaves[layers - 1]);
     leaves[layers].setRequiresGradient(true);
@@ -34,7 +43,7 @@ final class CheckpointedPass implements TrainingPass {
 
   /** A block's output without its graph. */
   private NDArray output(NDArray x, int layer) {
-    try (NDArray y = pass.block(x, layer)) {
+    try (NDArray y = pass.block(x, layer, deepRows)) {
       return y.stopGradient();
     }
   }
@@ -65,13 +74,17 @@ final class CheckpointedPass implements TrainingPass {
                 // In the order of a whole pass, which decides the order of sums.
                 boolean visual = layer == last - 1 && dStates != null;
                 NDArray states = visual ? pass.visualStates(leaves[layer]) : null;
-                NDArray y = pass.block(leaves[layer], layer);
+                NDArray y = pass.block(leaves[layer], layer, deepRows);
                 return GraphPass.seed(y, dOut, states, visual ? dStates : null);
               });
       dOut.close();
     }
     NDArray dEmbedded = d;
-    Ops.scoped(() -> backward(collector, GraphPass.seed(embedded, dEmbedded, null, null)));
+    Ops.scoped(
+        () -> {
+          NDArray dVisual = deepRows == null ? null : deepRows.getGradient();
+          return backward(collector, GraphPass.seed(embedded, dEmbedded, visual, dVisual));
+        });
   }
 
   /** Runs a part backwards and drops it; the gradient by its leaf. */

@@ -1,8 +1,8 @@
 package io.gracebeam.worker.methods.model;
 
 /**
- * Sequences that grow token by token, all by one at a time. Logits that a call returned are gone
- * with the next call.
+ * Sequences that grow token by token, all by one at a time. Logits that a call returned are
+ * overwritten by the next call.
  */
 interface Continuation extends AutoCloseable {
   /** In the place of a token: the sequence is finished, its logits are not wanted. */
@@ -11,12 +11,9 @@ interface Continuation extends AutoCloseable {
   /**
    * Runs the prompts.
    *
-   * @param pixels [U, 3, H, W] flat
-   * @param imageOf which of the U images each prompt has
-   * @param ids token ids of each prompt, placeholders repeated
    * @return logits of the tokens that follow, [prompts, vocab]
    */
-  float[] start(float[] pixels, int[] imageOf, long[][] ids);
+  float[] start(Batch prompts);
 
   /**
    * Appends a token to each sequence.

@@ -3,22 +3,18 @@ package io.gracebeam.worker.methods.model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
-import ai.djl.ndarray.index.NDIndex;
-import ai.djl.ndarray.types.Shape;
-import io.gracebeam.worker.engine.EngineArrays;
 import java.util.Arrays;
 
 /** A continuation on the tensor engine: prompts are padded to the longest, caches are arrays. */
 final class EngineContinuation implements Continuation {
-  private final LlavaModel model;
+  private final VisionLanguageModel model;
   private final int padId;
   private final NDManager manager;
   private final KvCache cache;
-  private int[] lengths;
-  private int longest;
+  private Batch prompts;
   private int step;
 
-  EngineContinuation(LlavaModel model, int padId) {
+  EngineContinuation(VisionLanguageModel model, int padId) {
     this.model = model;
     this.padId = padId;
     this.manager = model.manager().newSubManager();
@@ -26,76 +22,51 @@ final class EngineContinuation implements Continuation {
   }
 
   @Override
-  public float[] start(float[] pixels, int[] imageOf, long[][] prompts) {
-    lengths = Arrays.stream(prompts).mapToInt(row -> row.length).toArray();
-    longest = Arrays.stream(lengths).max().orElseThrow();
-    long[][] ids = new long[prompts.length][];
-    for (int b = 0; b < ids.length; b++) {
-      ids[b] = Arrays.copyOf(prompts[b], longest);
-      Arrays.fill(ids[b], lengths[b], longest, padId);
-    }
-    LlavaConfig config = model.config();
-    int unique = Arrays.stream(imageOf).max().orElseThrow() + 1;
-    int size = config.vision().imageSize();
-    Decoder decoder = model.decoder();
+  public float[] start(Batch batch) {
+    model.checks().batch(batch);
+    prompts = batch;
+    DecoderPass pass = new DecoderPass(model, batch);
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray images = EngineArrays.of(manager, pixels, new Shape(unique, 3, size, size));
-      model.checks().pixels(images);
-      int n = config.imageTokens();
-      long[] which = new long[imageOf.length * n];
-      Arrays.setAll(which, i -> (long) imageOf[i / n] * n + i % n);
-      NDArray visual = Ops.scoped(() -> Ops.rows(model.manager(), model.visualRows(images), which));
-      model.checks().ids(images.get(new NDIndex("0:1")).repeat(0, ids.length), ids);
-      int[][] positions = new int[ids.length][longest];
-      for (int[] row : positions) {
-        Arrays.setAll(row, i -> i);
+      NDArray visual =
+          batch.images().isEmpty()
+              ? null
+              : Ops.scoped(() -> model.visualRows(manager, batch.images()));
+      NDArray x = pass.embed(visual);
+      for (int i = 0; i < model.config().text().layers(); i++) {
+        NDArray in = x;
+        x = pass.block(in, i, visual, cache);
+        in.close();
       }
-      Decoder.Rotary rotary = decoder.rotary(positions);
-      NDArray mask = decoder.causalMask(longest);
-      long[] last = new long[ids.length];
-      Arrays.setAll(last, b -> (long) b * longest + lengths[b] - 1);
-      NDArray x = Ops.scoped(() -> decoder.embed(ids, visual));
-      return finish(x, rotary, mask, last);
+      return pass.rows(x, model.decoder()::logits).toFloatArray();
     }
   }
 
   @Override
   public float[] next(int[] tokens) {
-    Decoder decoder = model.decoder();
-    int batch = tokens.length;
-    int keys = longest + step + 1;
+    int longest = prompts.length();
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      long[][] ids = new long[batch][1];
-      int[][] positions = new int[batch][1];
-      long[] last = new long[batch];
-      float[] mask = new float[batch * keys];
-      for (int b = 0; b < batch; b++) {
-        ids[b][0] = tokens[b] == NONE ? padId : tokens[b];
-        positions[b][0] = lengths[b] + step;
-        last[b] = b;
-        Arrays.fill(mask, b * keys + lengths[b], b * keys + longest, Decoder.MASKED);
-      }
+      long[] ids = Arrays.stream(tokens).mapToLong(t -> t == NONE ? padId : t).toArray();
+      int[] positions = Arrays.stream(prompts.next()).map(p -> p + step).toArray();
       step++;
-      NDArray maskArray =
-          EngineArrays.of(model.manager(), mask, new Shape(batch, 1, 1, keys), model.compute());
-      NDArray x = Ops.scoped(() -> decoder.embed(ids, null));
-      return finish(x, decoder.rotary(positions), maskArray, last);
+      NDArray mask = DecoderPass.paddingMask(model, prompts.lengths(), longest, longest + step);
+      Decoder.Sequence sequence = DecoderPass.sequence(model, Positions.single(positions), mask);
+      NDArray x =
+          Ops.scoped(() -> model.weights().embeddings(ids).reshape(tokens.length, 1, width()));
+      for (int i = 0; i < model.config().text().layers(); i++) {
+        NDArray in = x;
+        int layer = i;
+        x = Ops.scoped(() -> model.decoder().block(in, layer, sequence, cache));
+        in.close();
+      }
+      NDArray last = x;
+      return Ops.scoped(() -> model.decoder().logits(last.reshape(-1, width()))).toFloatArray();
     }
   }
 
-  private float[] finish(NDArray start, Decoder.Rotary rotary, NDArray mask, long[] rows) {
-    NDArray x = start;
-    for (int i = 0; i < model.config().text().layers(); i++) {
-      NDArray in = x;
-      int layer = i;
-      x = Ops.scoped(() -> model.decoder().block(in, layer, rotary, mask, cache));
-      in.close();
-    }
-    NDArray last = x.reshape(-1, model.config().text().width());
-    return Ops.scoped(() -> model.decoder().head(Ops.rows(model.manager(), last, rows)))
-        .toFloatArray();
+  private int width() {
+    return model.config().text().width();
   }
 
   @Override

@@ -1,15 +1,11 @@
 package io.gracebeam.worker.methods.model;
 
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.worker.engine.EngineArrays;
-import io.gracebeam.worker.methods.image.ImageProcessor;
-import io.gracebeam.worker.methods.text.ChatTokenizer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -21,15 +17,13 @@ public final class Generator {
   /** Positions of prompts that a packed decoder computes together, at most. */
   public static final int PROMPT_ROWS = 512;
 
-  private final LlavaModel model;
-  private final ChatTokenizer tokenizer;
-  private final ImageProcessor processor;
+  private final VisionLanguageModel model;
+  private final InputMaker inputs;
 
-  /** The tokenizer is used to encode prompts and decode answers, the processor for images. */
-  public Generator(LlavaModel model, ChatTokenizer tokenizer, ImageProcessor processor) {
+  /** A generator that makes the inputs of prompts in the model's way. */
+  public Generator(VisionLanguageModel model, InputMaker inputs) {
     this.model = model;
-    this.tokenizer = tokenizer;
-    this.processor = processor;
+    this.inputs = inputs;
   }
 
   /** Answers of at most the given number of tokens each, in order of the prompts. */
@@ -37,58 +31,56 @@ public final class Generator {
     if (prompts.isEmpty()) {
       return List.of();
     }
-    long[][] ids = new long[prompts.size()][];
-    for (int i = 0; i < ids.length; i++) {
-      ids[i] = expand(tokenizer.encode(prompts.get(i).turns(), false).ids());
-    }
-    Images images = images(prompts);
     List<Generated> out = new ArrayList<>();
-    for (Generated answer : generate(images.pixels, images.of, ids, maxNewTokens)) {
-      out.add(new Generated(answer.ids(), answer.logProbs(), tokenizer.decode(answer.ids())));
+    for (Generated answer : generate(batch(encode(prompts)), maxNewTokens)) {
+      out.add(new Generated(answer.ids(), answer.logProbs(), inputs.decode(answer.ids())));
     }
     return out;
+  }
+
+  /**
+   * Makes the input of a prompt, to see whether it can be answered.
+   *
+   * @throws GraceException data, for a bad image, or placeholders that do not fit the images
+   */
+  public void check(Prompt prompt) {
+    encode(List.of(prompt));
   }
 
   /**
    * Natural log-probability of each choice (all its tokens and no end token) as the answer of the
    * prompt; one array per prompt.
    *
-   * @throws GraceException DATA for a choice without a token: its empty product would beat all
+   * @throws GraceException data, for a choice without a token: its empty product would beat all
    *     others
    */
   public List<float[]> scoreChoices(List<Prompt> prompts, List<List<String>> choices) {
     List<float[]> out = new ArrayList<>();
     for (int p = 0; p < prompts.size(); p++) {
-      long[] prefix = expand(tokenizer.encode(prompts.get(p).turns(), false).ids());
+      ModelInput prefix = encode(List.of(prompts.get(p))).getFirst();
       int count = choices.get(p).size();
       float[] scores = new float[count];
-      Images image = images(List.of(prompts.get(p)));
       for (int c = 0; c < count; c++) {
-        long[] answer = tokenizer.ids(choices.get(p).get(c));
+        long[] answer = inputs.ids(choices.get(p).get(c));
         if (answer.length == 0) {
           throw GraceException.data(
               "choice %d is empty: '%s'; allowed is text that gives a token",
               c + 1, choices.get(p).get(c));
         }
-        long[] all = Arrays.copyOf(prefix, prefix.length + answer.length);
-        System.arraycopy(answer, 0, all, prefix.length, answer.length);
-        int[] rows = new int[answer.length];
-        Arrays.setAll(rows, i -> prefix.length - 1 + i);
-        scores[c] = score(image.pixels, all, rows, answer);
+        scores[c] = score(prefix, answer);
       }
       out.add(scores);
     }
     return out;
   }
 
-  private float score(float[] pixels, long[] ids, int[] rows, long[] answer) {
+  private float score(ModelInput prefix, long[] answer) {
     int vocab = model.config().vocab();
+    int[] rows = new int[answer.length];
+    Arrays.setAll(rows, i -> prefix.ids().length - 1 + i);
+    Batch batch = Batch.of(List.of(prefix.followedBy(answer)), new int[][] {rows}, padding());
     try (NDManager manager = model.manager().newSubManager();
-        Forward forward =
-            model.forward(
-                EngineArrays.of(manager, pixels, pixelShape(1)),
-                new long[][] {ids},
-                new int[][] {rows})) {
+        Forward forward = model.forward(manager, batch)) {
       float[] logits = forward.logits().toFloatArray();
       double sum = 0;
       for (int i = 0; i < answer.length; i++) {
@@ -98,23 +90,18 @@ public final class Generator {
     }
   }
 
-  /**
-   * Generates from token ids (placeholders repeated) without decoding.
-   *
-   * @param pixels [U, 3, H, W] flat
-   * @param imageOf which of the U images each prompt has
-   */
-  List<Generated> generate(float[] pixels, int[] imageOf, long[][] ids, int maxNewTokens) {
-    int batch = ids.length;
+  /** Generates without decoding. */
+  List<Generated> generate(Batch prompts, int maxNewTokens) {
+    int batch = prompts.size();
     int[][] tokens = new int[batch][maxNewTokens];
     float[][] logProbs = new float[batch][maxNewTokens];
     int[] produced = new int[batch];
     boolean[] done = new boolean[batch];
     try (Continuation continuation =
         model.packed() == null
-            ? new EngineContinuation(model, padId())
+            ? new EngineContinuation(model, padding())
             : new PackedContinuation(model, maxNewTokens)) {
-      float[] logits = continuation.start(pixels, imageOf, ids);
+      float[] logits = continuation.start(prompts);
       for (int step = 0; step < maxNewTokens; step++) {
         int[] next = pick(logits, tokens, logProbs, produced, done);
         if (next.length == 0 || step == maxNewTokens - 1) {
@@ -151,7 +138,7 @@ public final class Generator {
       }
       tokens[b][produced[b]] = best;
       logProbs[b][produced[b]++] = (float) logProb(logits, b * vocab, vocab, best);
-      done[b] = best == model.config().eosToken();
+      done[b] = model.config().tokens().ends().contains(best);
       next[b] = done[b] ? Continuation.NONE : best;
       any |= !done[b];
     }
@@ -170,40 +157,25 @@ public final class Generator {
     return logits[offset + id] - max - Math.log(sum);
   }
 
-  private long[] expand(long[] ids) {
-    int token = model.config().imageToken();
-    return Arrays.stream(ids)
-        .flatMap(
-            id ->
-                java.util.stream.LongStream.generate(() -> id)
-                    .limit(id == token ? model.config().imageTokens() : 1))
-        .toArray();
+  private int padding() {
+    return model.config().tokens().padding(model.config().vocab());
   }
 
-  private int padId() {
-    int pad = model.config().padToken();
-    return pad >= 0 && pad < model.config().vocab() && pad != model.config().imageToken() ? pad : 0;
+  private Batch batch(List<ModelInput> prompts) {
+    return Batch.prompts(prompts, padding());
   }
 
-  private Shape pixelShape(int count) {
-    int size = model.config().vision().imageSize();
-    return new Shape(count, 3, size, size);
-  }
-
-  private record Images(float[] pixels, int[] of) {}
-
-  private Images images(List<Prompt> prompts) {
-    Map<Path, Integer> places = new LinkedHashMap<>();
-    int[] of = new int[prompts.size()];
-    for (int i = 0; i < of.length; i++) {
-      Path path = prompts.get(i).image();
-      places.putIfAbsent(path, places.size());
-      of[i] = places.get(path);
+  /** Inputs of prompts; a file that several of them show is one image. */
+  private List<ModelInput> encode(List<Prompt> prompts) {
+    Map<Path, ModelImage> images = new HashMap<>();
+    List<ModelInput> out = new ArrayList<>();
+    for (Prompt prompt : prompts) {
+      List<ModelImage> own = new ArrayList<>();
+      for (Path path : prompt.images()) {
+        own.add(images.computeIfAbsent(path, inputs::image));
+      }
+      out.add(inputs.encode(prompt.turns(), own, false));
     }
-    int each = 3 * processor.side() * processor.side();
-    float[] pixels = new float[Math.multiplyExact(each, places.size())];
-    places.forEach(
-        (path, place) -> System.arraycopy(processor.process(path), 0, pixels, place * each, each));
-    return new Images(pixels, of);
+    return out;
   }
 }

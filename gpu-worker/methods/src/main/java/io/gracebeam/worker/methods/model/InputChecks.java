@@ -1,97 +1,119 @@
 package io.gracebeam.worker.methods.model;
 
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.GraceException;
 import java.util.Arrays;
+import java.util.List;
 
-/** Whether pixels, ids and rows fit a model and each other. */
+/** Whether a batch fits a model. */
 final class InputChecks {
-  private final LlavaConfig config;
+  private final ModelConfig config;
 
-  InputChecks(LlavaConfig config) {
+  InputChecks(ModelConfig config) {
     this.config = config;
   }
 
-  /** All of a pass's inputs; see {@link LlavaModel#forward}. */
-  InputIds inputs(NDArray pixels, long[][] ids, int[][] rows) {
-    int length = ids(pixels, ids);
-    return new InputIds(ids, flatRows(rows, ids.length, length));
-  }
-
-  void pixels(NDArray pixels) {
-    int size = config.vision().imageSize();
-    Shape shape = pixels.getShape();
-    if (shape.dimension() != 4
-        || shape.get(1) != 3
-        || shape.get(2) != size
-        || shape.get(3) != size) {
-      throw GraceException.data("pixels have shape %s; allowed: (B, 3, %d, %d)", shape, size, size);
-    }
-  }
-
-  /** Placeholders of one example are as many as an image gives; all rows are equally long. */
-  int ids(NDArray pixels, long[][] ids) {
-    if (ids.length == 0 || ids[0].length == 0) {
+  /**
+   * Checks tokens, places of images, and wanted rows.
+   *
+   * @throws GraceException data, for a sequence that is too long, a token outside of the
+   *     vocabulary, or placeholders that do not fit the images; bug, for a batch that contradicts
+   *     itself
+   */
+  void batch(Batch batch) {
+    if (batch.size() == 0 || batch.length() == 0) {
       throw GraceException.bug("a pass over no tokens was asked for");
     }
-    if (pixels != null) {
-      pixels(pixels);
-      if (pixels.getShape().get(0) != ids.length) {
-        throw GraceException.data(
-            "%d images for %d examples; allowed: one each", pixels.getShape().get(0), ids.length);
-      }
-    }
-    int length = ids[0].length;
-    if (length > config.text().maxPositions()) {
+    if (batch.length() > config.text().maxPositions()) {
       throw GraceException.data(
           "a sequence has %d tokens; allowed: at most max_position_embeddings %d",
-          length, config.text().maxPositions());
+          batch.length(), config.text().maxPositions());
     }
-    for (int b = 0; b < ids.length; b++) {
-      if (ids[b].length != length) {
+    Positions positions = batch.positions();
+    if (positions.length() != batch.length()
+        || (positions.rows() != 1 && positions.rows() != batch.size())) {
+      throw GraceException.bug(
+          "positions of %d x %d tokens for a batch of %d x %d",
+          positions.rows(), positions.length(), batch.size(), batch.length());
+    }
+    int[] visual = new int[batch.size()];
+    for (Batch.Place place : batch.places()) {
+      visual[place.example()] += place.tokens();
+    }
+    for (int b = 0; b < batch.size(); b++) {
+      if (batch.ids()[b].length != batch.length()) {
         throw GraceException.bug(
-            "example %d has %d ids and example 0 has %d; pad them", b, ids[b].length, length);
+            "example %d has %d ids and example 0 has %d; pad them",
+            b, batch.ids()[b].length, batch.length());
       }
-      tokens(b, ids[b], pixels != null);
+      tokens(b, batch.ids()[b], visual[b]);
     }
-    return length;
+    batch.places().forEach(place -> place(batch, place));
+    rows(batch);
   }
 
-  /** Ids are in the vocabulary, and one example's placeholders as many as its image gives. */
-  void tokens(int example, long[] ids, boolean image) {
+  private void tokens(int example, long[] ids, int expected) {
     int placeholders = 0;
     for (long id : ids) {
       if (id < 0 || id >= config.vocab()) {
         throw GraceException.data(
             "example %d holds token %d; the vocabulary has %d", example, id, config.vocab());
       }
-      placeholders += id == config.imageToken() ? 1 : 0;
+      placeholders += id == config.tokens().image() ? 1 : 0;
     }
-    int expected = image ? config.imageTokens() : 0;
     if (placeholders != expected) {
       throw GraceException.data(
-          "example %d has %d image tokens but its image gives %d", example, placeholders, expected);
+          "example %d has %d image tokens but its images give %d", example, placeholders, expected);
     }
   }
 
-  private static long[] flatRows(int[][] rows, int batch, int length) {
-    if (rows.length != batch) {
-      throw GraceException.bug("rows of %d examples for a batch of %d", rows.length, batch);
+  private void place(Batch batch, Batch.Place place) {
+    int end = place.start() + place.tokens();
+    boolean fits = place.start() >= 0 && end <= batch.lengths()[place.example()];
+    for (int i = place.start(); fits && i < end; i++) {
+      fits = batch.ids()[place.example()][i] == config.tokens().image();
     }
-    long[] out = new long[Arrays.stream(rows).mapToInt(row -> row.length).sum()];
-    if (out.length == 0) {
+    if (!fits) {
+      throw GraceException.data(
+          "example %d has no %d image tokens from token %d on",
+          place.example(), place.tokens(), place.start());
+    }
+  }
+
+  private static void rows(Batch batch) {
+    if (batch.rows().length != batch.size()) {
+      throw GraceException.bug(
+          "rows of %d examples for a batch of %d", batch.rows().length, batch.size());
+    }
+    if (Arrays.stream(batch.rows()).allMatch(row -> row.length == 0)) {
       throw GraceException.bug("a pass without any wanted row was asked for");
     }
-    int next = 0;
-    for (int b = 0; b < batch; b++) {
-      for (int row : rows[b]) {
-        if (row < 0 || row >= length) {
-          throw GraceException.bug("row %d of a sequence of %d was asked for", row, length);
+    for (int[] own : batch.rows()) {
+      for (int row : own) {
+        if (row < 0 || row >= batch.length()) {
+          throw GraceException.bug("row %d of a sequence of %d was asked for", row, batch.length());
         }
-        out[next++] = (long) b * length + row;
       }
     }
-    return out;
+  }
+
+  /**
+   * Checks what the vision tower gave.
+   *
+   * @param times how often it gives a row for each visual token
+   */
+  void visualRows(NDArray rows, List<ModelImage> images, int times) {
+    long expected = (long) times * images.stream().mapToInt(ModelImage::tokens).sum();
+    if (rows.getShape().dimension() != 2
+        || rows.getShape().get(0) != expected
+        || rows.getShape().get(1) != config.text().width()) {
+      throw GraceException.data(
+          "the vision tower gives %s for %d images with visual tokens %s; expected (%d, %d)",
+          rows.getShape(),
+          images.size(),
+          images.stream().map(ModelImage::tokens).toList(),
+          expected,
+          config.text().width());
+    }
   }
 }

@@ -7,7 +7,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 
 /** Keys and values [B, KV, T, d] of every decoder block so far. */
-final class KvCache implements AutoCloseable {
+public final class KvCache implements AutoCloseable {
   private final NDManager manager;
   private final NDArray[] keys;
   private final NDArray[] values;
@@ -18,11 +18,13 @@ final class KvCache implements AutoCloseable {
     this.values = new NDArray[layers];
   }
 
-  NDArray appendKeys(int layer, NDArray fresh) {
+  /** Keys of a block with the fresh ones appended, [B, KV, T, d]. */
+  public NDArray appendKeys(int layer, NDArray fresh) {
     return append(keys, layer, fresh);
   }
 
-  NDArray appendValues(int layer, NDArray fresh) {
+  /** Values of a block with the fresh ones appended, [B, KV, T, d]. */
+  public NDArray appendValues(int layer, NDArray fresh) {
     return append(values, layer, fresh);
   }
 

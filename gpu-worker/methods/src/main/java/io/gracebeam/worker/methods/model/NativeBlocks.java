@@ -20,38 +20,31 @@ import java.util.Optional;
  * engine's bfloat16 arrays; parameters that want a gradient get a float32 one.
  */
 final class NativeBlocks implements AutoCloseable {
-  private final LlavaModel model;
+  private final VisionLanguageModel model;
   private final TrainingBlocks kernels;
-  private final Sizes decoder;
-  private final Sizes tower;
+  private final int towerBlocks;
+  private final Rope frequencies;
   private Arena arena = Arena.ofShared();
   private MemorySegment rope = MemorySegment.NULL;
 
-  private NativeBlocks(LlavaModel model, TrainingBlocks kernels) {
-    LlavaConfig.Text t = model.config().text();
-    LlavaConfig.Vision v = model.config().vision();
+  private NativeBlocks(VisionLanguageModel model, TrainingBlocks kernels) {
     this.model = model;
     this.kernels = kernels;
-    this.decoder =
-        new Sizes(
-            Kind.LLAMA, t.width(), t.heads(), t.kvHeads(), t.headDim(), t.mlp(), (float) t.eps());
-    this.tower =
-        new Sizes(
-            Kind.CLIP,
-            v.width(),
-            v.heads(),
-            v.heads(),
-            v.width() / v.heads(),
-            v.mlp(),
-            (float) v.eps());
+    this.towerBlocks = model.tower().nativeVision().map(VisionTower.NativeVision::blocks).orElse(0);
+    this.frequencies = model.decoder().rope();
   }
 
-  /** Those of a model; empty where engine, compute type or processor do not fit. */
-  static Optional<NativeBlocks> of(EngineHandle engine, LlavaModel model) {
+  /**
+   * Those of a model; empty where decoder, engine, compute type or processor do not fit, or a block
+   * of the decoder is given visual rows of its own.
+   */
+  static Optional<NativeBlocks> of(EngineHandle engine, VisionLanguageModel model) {
     boolean fit =
         engine.compute() == DataType.BFLOAT16
             && EngineArrays.ownKernels(engine)
-            && TrainingBlocks.present();
+            && TrainingBlocks.present()
+            && model.tower().deepRows() == 0
+            && model.decoder().nativeBlock(0).isPresent();
     return fit
         ? Optional.of(new NativeBlocks(model, new TrainingBlocks(engine.threads())))
         : Optional.empty();
@@ -63,14 +56,12 @@ final class NativeBlocks implements AutoCloseable {
     private final int number;
     private final Map<Parameter, NDArray> parameters = new EnumMap<>(Parameter.class);
 
-    private Block(Sizes sizes, int number) {
-      this.sizes = sizes;
+    private Block(NativeBlock block, int number) {
+      this.sizes = block.sizes();
       this.number = number;
-    }
-
-    private Block with(Parameter parameter, String name) {
-      parameters.put(parameter, model.parameters().get(name));
-      return this;
+      block
+          .names()
+          .forEach((parameter, name) -> parameters.put(parameter, model.parameters().get(name)));
     }
 
     /** x [B, S, d] to a new array of the same shape; keeps what {@link #backward} needs. */
@@ -117,40 +108,13 @@ final class NativeBlocks implements AutoCloseable {
    * @param shared whether it keeps its state where all such blocks do
    */
   Block decoder(int layer, boolean shared) {
-    String name = Decoder.MODEL + "layers." + layer + ".";
-    int first = model.config().visionBlocks();
-    return new Block(decoder, shared ? first : first + layer)
-        .with(Parameter.NORM1, name + "input_layernorm.weight")
-        .with(Parameter.QUERY, name + "self_attn.q_proj.weight")
-        .with(Parameter.KEY, name + "self_attn.k_proj.weight")
-        .with(Parameter.VALUE, name + "self_attn.v_proj.weight")
-        .with(Parameter.OUT, name + "self_attn.o_proj.weight")
-        .with(Parameter.NORM2, name + "post_attention_layernorm.weight")
-        .with(Parameter.GATE, name + "mlp.gate_proj.weight")
-        .with(Parameter.UP, name + "mlp.up_proj.weight")
-        .with(Parameter.DOWN, name + "mlp.down_proj.weight");
+    NativeBlock block = model.decoder().nativeBlock(layer).orElseThrow();
+    return new Block(block, shared ? towerBlocks : towerBlocks + layer);
   }
 
   /** A block of the vision tower. */
   Block tower(int layer) {
-    String name = VisionTower.TOWER + "encoder.layers." + layer + ".";
-    return new Block(tower, layer)
-        .with(Parameter.NORM1, name + "layer_norm1.weight")
-        .with(Parameter.NORM1_BIAS, name + "layer_norm1.bias")
-        .with(Parameter.QUERY, name + "self_attn.q_proj.weight")
-        .with(Parameter.QUERY_BIAS, name + "self_attn.q_proj.bias")
-        .with(Parameter.KEY, name + "self_attn.k_proj.weight")
-        .with(Parameter.KEY_BIAS, name + "self_attn.k_proj.bias")
-        .with(Parameter.VALUE, name + "self_attn.v_proj.weight")
-        .with(Parameter.VALUE_BIAS, name + "self_attn.v_proj.bias")
-        .with(Parameter.OUT, name + "self_attn.out_proj.weight")
-        .with(Parameter.OUT_BIAS, name + "self_attn.out_proj.bias")
-        .with(Parameter.NORM2, name + "layer_norm2.weight")
-        .with(Parameter.NORM2_BIAS, name + "layer_norm2.bias")
-        .with(Parameter.UP, name + "mlp.fc1.weight")
-        .with(Parameter.UP_BIAS, name + "mlp.fc1.bias")
-        .with(Parameter.DOWN, name + "mlp.fc2.weight")
-        .with(Parameter.DOWN_BIAS, name + "mlp.fc2.bias");
+    return new Block(model.tower().nativeVision().orElseThrow().block(layer), layer);
   }
 
   /** Bytes that are kept from call to call. */
@@ -160,11 +124,11 @@ final class NativeBlocks implements AutoCloseable {
 
   /** The table of the last length. */
   private MemorySegment rope(int length) {
-    long bytes = 4L * length * decoder.headDim();
+    long bytes = 8L * length * frequencies.inverse().length;
     if (rope.byteSize() != bytes) {
       arena.close();
       arena = Arena.ofShared();
-      rope = TrainingBlocks.rope(arena, model.decoder().inverseFrequencies(), length);
+      rope = TrainingBlocks.rope(arena, frequencies.inverse(), length);
     }
     return rope;
   }

@@ -1,6 +1,7 @@
 package io.gracebeam.worker.methods.model;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import ai.djl.training.GradientCollector;
 import java.util.function.Supplier;
 
@@ -12,7 +13,7 @@ import java.util.function.Supplier;
 final class NativePass implements TrainingPass {
   private final NativeBlocks blocks;
   private final boolean checkpoints;
-  private final NativeTower tower; // null without an image
+  private final NativeTower tower; // null without images, and where the engine runs the tower
   private final NDArray embedded; // input of the decoder's blocks, recorded
   private final NDArray[] states; // inputs of the decoder's blocks, and their output
   private final NDArray rows;
@@ -26,13 +27,24 @@ final class NativePass implements TrainingPass {
    *     one keeps its state
    */
   NativePass(
-      LlavaModel model, NativeBlocks blocks, InputIds inputs, NDArray pixels, boolean checkpoints) {
+      VisionLanguageModel model,
+      NativeBlocks blocks,
+      NDManager owner,
+      Batch batch,
+      boolean checkpoints) {
     this.blocks = blocks;
     this.checkpoints = checkpoints;
-    DecoderPass pass = new DecoderPass(model, inputs);
+    DecoderPass pass = new DecoderPass(model, batch);
     int layers = model.config().text().layers();
-    this.tower = pixels == null ? null : new NativeTower(model, blocks, pixels);
-    NDArray visual = tower == null ? null : Ops.scoped(() -> model.projected(tower.selected()));
+    boolean images = !batch.images().isEmpty();
+    this.tower =
+        images && model.tower().nativeVision().isPresent()
+            ? new NativeTower(model, blocks, owner, batch.images())
+            : null;
+    NDArray visual =
+        tower != null
+            ? Ops.scoped(tower::projected)
+            : images ? Ops.scoped(() -> model.visualRows(owner, batch.images())) : null;
     this.embedded = pass.embed(visual);
     this.states = new NDArray[layers + 1];
     states[0] = embedded.stopGradient();

@@ -1,40 +1,54 @@
 package io.gracebeam.worker.methods.model;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.worker.engine.EngineArrays;
+import java.util.List;
 
 /**
  * A pass of the vision tower whose blocks are the native kernels'. The graph is cut in front of and
  * behind them.
  */
 final class NativeTower implements VisionPass {
+  private final VisionLanguageModel model;
+  private final List<ModelImage> images;
+  private final VisionTower.NativeVision vision;
   private final NativeBlocks blocks;
   private final boolean trained;
   private final NDArray patches; // input of the blocks, recorded
   private final NDArray[] states; // inputs of the blocks, and their output, a leaf
   private final NDArray selected;
 
-  NativeTower(LlavaModel model, NativeBlocks blocks, NDArray pixels) {
+  NativeTower(
+      VisionLanguageModel model, NativeBlocks blocks, NDManager owner, List<ModelImage> images) {
+    this.model = model;
+    this.images = images;
+    this.vision = model.tower().nativeVision().orElseThrow();
     this.blocks = blocks;
     this.trained =
         model.parameters().entrySet().stream()
-            .anyMatch(e -> e.getKey().startsWith(VisionTower.TOWER) && e.getValue().hasGradient());
-    this.patches = model.tower().patches(pixels);
-    this.states = new NDArray[model.config().visionBlocks() + 1];
+            .anyMatch(
+                e ->
+                    model.layout().get(e.getKey()).place().part() == Part.VISION
+                        && e.getValue().hasGradient());
+    this.patches = vision.input(owner, images);
+    this.states = new NDArray[vision.blocks() + 1];
     states[0] = patches.stopGradient();
     for (int i = 1; i < states.length; i++) {
       states[i] = blocks.tower(i - 1).forward(states[i - 1]);
     }
     NDArray last = states[states.length - 1];
     last.setRequiresGradient(trained);
-    this.selected = model.tower().selected(last);
+    this.selected = vision.selected(last);
   }
 
-  /** States of the feature layer in the compute type. */
-  NDArray selected() {
-    return selected;
+  /** Decoder inputs of the images. */
+  NDArray projected() {
+    NDArray rows = vision.project(selected);
+    model.checks().visualRows(rows, images, 1);
+    return rows;
   }
 
   @Override

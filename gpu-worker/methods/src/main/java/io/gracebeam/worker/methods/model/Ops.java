@@ -17,7 +17,7 @@ import java.util.function.Supplier;
  * Differentiable building blocks on engine arrays, all of the model's compute type unless said
  * otherwise.
  */
-final class Ops {
+public final class Ops {
   private Ops() {}
 
   /**
@@ -25,7 +25,7 @@ final class Ops {
    * new array. Autograd keeps what it needs by itself, so this bounds memory inside a gradient
    * collector too.
    */
-  static NDArray scoped(Supplier<NDArray> body) {
+  public static NDArray scoped(Supplier<NDArray> body) {
     NDArray out;
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
@@ -37,7 +37,7 @@ final class Ops {
   }
 
   /** x [..., in] times weight [out, in] transposed, plus bias [out] if not null. */
-  static NDArray linear(NDArray x, NDArray weight, NDArray bias) {
+  public static NDArray linear(NDArray x, NDArray weight, NDArray bias) {
     return bias == null
         ? Linear.linear(x, weight).singletonOrThrow()
         : Linear.linear(x, weight, bias).singletonOrThrow();
@@ -46,29 +46,29 @@ final class Ops {
   /**
    * Rows of table [n, d] at the indexes -> [count, d]; the gradient adds up where an index repeats.
    */
-  static NDArray rows(NDManager manager, NDArray table, long[] indexes) {
+  public static NDArray rows(NDManager manager, NDArray table, long[] indexes) {
     return Embedding.embedding(EngineArrays.of(manager, indexes), table, SparseFormat.DENSE)
         .singletonOrThrow();
   }
 
   /** Layer normalization over the last axis with weight and bias [d]. */
-  static NDArray layerNorm(NDArray x, NDArray weight, NDArray bias, double eps) {
+  public static NDArray layerNorm(NDArray x, NDArray weight, NDArray bias, double eps) {
     Shape last = new Shape(x.getShape().get(x.getShape().dimension() - 1));
     return LayerNorm.layerNorm(x, last, weight, bias, (float) eps).singletonOrThrow();
   }
 
   /** x / sqrt(mean(x^2) + eps) * weight over the last axis. */
-  static NDArray rmsNorm(NDArray x, NDArray weight, double eps) {
+  public static NDArray rmsNorm(NDArray x, NDArray weight, double eps) {
     return EngineArrays.rmsNorm(x, weight, (float) eps);
   }
 
   /** x * sigmoid(1.702 x), CLIP's activation. */
-  static NDArray quickGelu(NDArray x) {
+  public static NDArray quickGelu(NDArray x) {
     return x.mul(Activation.sigmoid(EngineArrays.scale(x, 1.702f)));
   }
 
   /** x * sigmoid(x). */
-  static NDArray silu(NDArray x) {
+  public static NDArray silu(NDArray x) {
     return EngineArrays.silu(x);
   }
 
@@ -76,7 +76,7 @@ final class Ops {
    * Rotates halves: x [B, H, S, d], cos and sin [B, 1, S, d] (both halves equal) -> x cos + (-x2,
    * x1) sin, after RoFormer in the half-split layout of LLaMA.
    */
-  static NDArray rotate(NDArray x, NDArray cos, NDArray sin) {
+  public static NDArray rotate(NDArray x, NDArray cos, NDArray sin) {
     long half = x.getShape().get(3) / 2;
     NDArray first = x.get("..., :{}", half);
     NDArray second = x.get("..., {}:", half);
@@ -93,7 +93,7 @@ final class Ops {
    * @param mask additive, [B or 1, 1, Sq, Sk]; null for none
    * @return [B, Sq, H * d]
    */
-  static NDArray attention(NDArray q, NDArray k, NDArray v, NDArray mask) {
+  public static NDArray attention(NDArray q, NDArray k, NDArray v, NDArray mask) {
     Shape shape = q.getShape();
     return EngineArrays.attention(q, k, v, mask)
         .transpose(0, 2, 1, 3)
@@ -101,7 +101,7 @@ final class Ops {
   }
 
   /** [B, S, H * d] -> [B, H, S, d]. */
-  static NDArray heads(NDArray x, long heads) {
+  public static NDArray heads(NDArray x, long heads) {
     Shape shape = x.getShape();
     return x.reshape(shape.get(0), shape.get(1), heads, shape.get(2) / heads).transpose(0, 2, 1, 3);
   }

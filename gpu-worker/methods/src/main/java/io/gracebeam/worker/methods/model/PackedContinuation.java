@@ -3,80 +3,84 @@ package io.gracebeam.worker.methods.model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
-import ai.djl.ndarray.types.Shape;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 
 /**
  * A continuation on a packed decoder: the engine gives image rows and token embeddings, all else is
  * native. Nothing is padded, and finished sequences cost nothing.
  */
 final class PackedContinuation implements Continuation {
-  private final LlavaModel model;
+  private final VisionLanguageModel model;
   private final int newTokens;
   private PackedDecoder.Session session;
   private int rows;
-  private int[] lengths;
+  private int[] lengths; // of the caches
+  private int[] next; // positions
 
   /** The logits of all sequences, of one call after the other. */
   private float[] logits;
 
-  PackedContinuation(LlavaModel model, int newTokens) {
+  PackedContinuation(VisionLanguageModel model, int newTokens) {
     this.model = model;
     this.newTokens = newTokens;
   }
 
   @Override
-  public float[] start(float[] pixels, int[] imageOf, long[][] ids) {
-    lengths = Arrays.stream(ids).mapToInt(row -> row.length).toArray();
-    int longest = Arrays.stream(lengths).max().orElseThrow();
+  public float[] start(Batch batch) {
+    model.checks().batch(batch);
+    lengths = batch.lengths().clone();
+    next = batch.next().clone();
+    int prompts = batch.size();
     int all = Arrays.stream(lengths).sum();
-    for (int b = 0; b < ids.length; b++) {
-      model.checks().tokens(b, ids[b], true);
-    }
-    rows = Math.min(Generator.PROMPT_ROWS, Math.max(all, ids.length));
+    rows = Math.min(Generator.PROMPT_ROWS, Math.max(all, prompts));
     session =
         model
             .packed()
-            .open(new PackedDecoder.Limits(ids.length, longest + newTokens, rows, model.kvBits()));
+            .open(
+                new PackedDecoder.Limits(
+                    prompts, batch.length() + newTokens, rows, model.kvBits()));
     int width = model.config().text().width();
-    float[] x = embeddings(pixels, imageOf, ids, all);
+    float[] x = embeddings(batch);
     int[] slots = new int[all];
-    int[] positions = new int[all];
-    int[] last = new int[ids.length];
+    int[] places = new int[all];
+    int[] last = new int[prompts];
     int at = 0;
-    for (int b = 0; b < ids.length; b++) {
+    for (int b = 0; b < prompts; b++) {
       for (int p = 0; p < lengths[b]; p++, at++) {
         slots[at] = b;
-        positions[at] = p;
+        places[at] = p;
       }
       last[b] = at - 1;
     }
-    forward(slots, positions, x);
-    float[] states = new float[ids.length * width];
-    for (int b = 0; b < ids.length; b++) {
+    Rope rope = model.decoder().rope();
+    forward(slots, places, x, row -> turn(rope, batch.positions(), slots[row], places[row]));
+    float[] states = new float[prompts * width];
+    for (int b = 0; b < prompts; b++) {
       System.arraycopy(x, last[b] * width, states, b * width, width);
     }
-    logits = new float[Math.multiplyExact(ids.length, model.config().vocab())];
+    logits = new float[Math.multiplyExact(prompts, model.config().vocab())];
     logits(states);
     return logits;
   }
 
   @Override
   public float[] next(int[] tokens) {
-    int[] alive =
-        java.util.stream.IntStream.range(0, tokens.length).filter(b -> tokens[b] != NONE).toArray();
+    int[] alive = IntStream.range(0, tokens.length).filter(b -> tokens[b] != NONE).toArray();
     long[] ids = Arrays.stream(alive).mapToLong(b -> tokens[b]).toArray();
-    int[] positions = Arrays.stream(alive).map(b -> lengths[b]++).toArray();
+    int[] places = Arrays.stream(alive).map(b -> lengths[b]++).toArray();
+    Positions positions = Positions.single(Arrays.stream(alive).map(b -> next[b]++).toArray());
     float[] x;
     try (NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      x = floats(model.decoder().embeddings(ids));
+      x = floats(model.weights().embeddings(ids));
     }
-    forward(alive, positions, x);
+    Rope rope = model.decoder().rope();
+    forward(alive, places, x, row -> turn(rope, positions, row, 0));
     logits(x);
-    // Behind each other are those of the sequences that go on; each moves up to its place.
+    // The logits of the sequences that go on lie one behind the other; each moves to its place.
     int vocab = model.config().vocab();
     for (int i = alive.length - 1; i >= 0; i--) {
       System.arraycopy(logits, i * vocab, logits, alive[i] * vocab, vocab);
@@ -84,29 +88,29 @@ final class PackedContinuation implements Continuation {
     return logits;
   }
 
-  /** Embeddings [rows, width] of all prompts, one behind the other. */
-  private float[] embeddings(float[] pixels, int[] imageOf, long[][] ids, int all) {
-    LlavaConfig config = model.config();
-    int width = config.text().width();
-    int n = config.imageTokens();
-    int size = config.vision().imageSize();
-    int unique = Arrays.stream(imageOf).max().orElseThrow() + 1;
+  /** Embeddings [rows, width] of all prompts without padding, one behind the other. */
+  private float[] embeddings(Batch batch) {
+    int width = model.config().text().width();
     try (NDManager manager = model.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray images = EngineArrays.of(manager, pixels, new Shape(unique, 3, size, size));
-      model.checks().pixels(images);
-      float[] visual = floats(Ops.scoped(() -> model.visualRows(images)));
-      long[] flat = Arrays.stream(ids).flatMapToLong(Arrays::stream).toArray();
-      float[] x = floats(model.decoder().embeddings(flat));
-      int at = 0;
-      for (int b = 0; b < ids.length; b++) {
-        int image = 0;
-        for (int p = 0; p < ids[b].length; p++, at++) {
-          if (ids[b][p] == config.imageToken()) {
-            System.arraycopy(visual, (imageOf[b] * n + image++) * width, x, at * width, width);
-          }
-        }
+      float[] visual =
+          batch.images().isEmpty()
+              ? new float[0]
+              : floats(Ops.scoped(() -> model.visualRows(manager, batch.images())));
+      long[] flat =
+          IntStream.range(0, batch.size())
+              .mapToObj(b -> Arrays.copyOf(batch.ids()[b], lengths[b]))
+              .flatMapToLong(Arrays::stream)
+              .toArray();
+      float[] x = floats(model.weights().embeddings(flat));
+      int[] starts = new int[batch.size()];
+      for (int b = 1; b < starts.length; b++) {
+        starts[b] = starts[b - 1] + lengths[b - 1];
+      }
+      for (Batch.Place p : batch.places()) {
+        int at = starts[p.example()] + p.start();
+        System.arraycopy(visual, p.row() * width, x, at * width, p.tokens() * width);
       }
       return x;
     }
@@ -116,13 +120,19 @@ final class PackedContinuation implements Continuation {
     return EngineArrays.cast(array, ai.djl.ndarray.types.DataType.FLOAT32).toFloatArray();
   }
 
-  private void forward(int[] slots, int[] positions, float[] x) {
+  /** Cosines, then sines of a token's angles, by its number in the call. */
+  @FunctionalInterface
+  private interface Turn {
+    float[] of(int row);
+  }
+
+  private void forward(int[] slots, int[] places, float[] x, Turn turn) {
     int width = model.config().text().width();
     for (int from = 0; from < slots.length; from += rows) {
       int to = Math.min(slots.length, from + rows);
-      int[] at = Arrays.copyOfRange(positions, from, to);
+      int[] at = Arrays.copyOfRange(places, from, to);
       float[] part = Arrays.copyOfRange(x, from * width, to * width);
-      session.forward(Arrays.copyOfRange(slots, from, to), at, rope(at), part);
+      session.forward(Arrays.copyOfRange(slots, from, to), at, rope(turn, from, to), part);
       System.arraycopy(part, 0, x, from * width, part.length);
     }
   }
@@ -138,16 +148,22 @@ final class PackedContinuation implements Continuation {
   }
 
   /** Cosines and sines [rows, 2, headDim / 2]. */
-  private float[] rope(int[] positions) {
+  private float[] rope(Turn turn, int from, int to) {
     int dim = model.config().text().headDim();
-    float[] inverse = model.decoder().inverseFrequencies();
-    float[] out = new float[positions.length * dim];
-    for (int i = 0; i < positions.length; i++) {
-      for (int k = 0; k < inverse.length; k++) {
-        float angle = positions[i] * inverse[k];
-        out[i * dim + k] = (float) Math.cos(angle);
-        out[i * dim + inverse.length + k] = (float) Math.sin(angle);
-      }
+    float[] out = new float[(to - from) * dim];
+    for (int i = from; i < to; i++) {
+      System.arraycopy(turn.of(i), 0, out, (i - from) * dim, dim);
+    }
+    return out;
+  }
+
+  private static float[] turn(Rope rope, Positions positions, int example, int token) {
+    int half = rope.inverse().length;
+    float[] out = new float[2 * half];
+    for (int k = 0; k < half; k++) {
+      float angle = rope.angle(positions, example, token, k);
+      out[k] = (float) Math.cos(angle);
+      out[half + k] = (float) Math.sin(angle);
     }
     return out;
   }

@@ -1,39 +1,19 @@
 package io.gracebeam.worker.methods.model;
 
-import java.util.Optional;
-import java.util.regex.Pattern;
-
-/** Parts of a model whose linear weights are quantized together, each with bits of its own. */
+/** Parts of a vision-language model. Linear weights of one part share bits and group size. */
 public enum Part {
-  /** Query, key, value, output, gate, up and down weights of the decoder's blocks. */
-  DECODER(
-      "language_model\\.model\\.layers\\.\\d+\\.[a-z_]+\\.(?:[qkvo]|gate|up|down)_proj\\.weight"),
+  /** The decoder's blocks and its last norm. */
+  DECODER,
 
-  /** The output head. */
-  HEAD("language_model\\.lm_head\\.weight"),
+  /** The output head, where it is not the embedding table. */
+  HEAD,
 
-  /** The vision tower's linears; not its convolution over patches. */
-  VISION(
-      "vision_tower\\.vision_model\\.encoder\\.layers\\.\\d+\\.(?:self_attn\\.(?:[qkv]|out)_proj|mlp\\.fc[12])\\.weight"),
+  /** The vision tower. */
+  VISION,
 
-  /** The two linears between vision tower and decoder. */
-  PROJECTOR("multi_modal_projector\\.linear_[12]\\.weight");
+  /** What stands between vision tower and decoder. */
+  PROJECTOR,
 
-  private final Pattern names;
-
-  Part(String names) {
-    this.names = Pattern.compile(names);
-  }
-
-  /**
-   * The part that a weight belongs to, by canonical name; empty for all that is never quantized.
-   */
-  public static Optional<Part> of(String name) {
-    for (Part part : values()) {
-      if (part.names.matcher(name).matches()) {
-        return Optional.of(part);
-      }
-    }
-    return Optional.empty();
-  }
+  /** The embedding table. */
+  EMBEDDING
 }

@@ -1,13 +1,19 @@
 package io.gracebeam.worker.methods.model;
 
-import io.gracebeam.worker.methods.text.ChatTokenizer;
+import io.gracebeam.worker.methods.text.Turn;
 import java.nio.file.Path;
 import java.util.List;
 
 /**
- * One question about one image.
+ * One question.
  *
- * @param image file
- * @param turns earlier turns as they are, then the question (its answer is not looked at)
+ * @param images files, in order of their placeholders; none for a question about text alone
+ * @param turns earlier turns as they are, then the question, whose answer is not looked at
  */
-public record Prompt(Path image, List<ChatTokenizer.Turn> turns) {}
+public record Prompt(List<Path> images, List<Turn> turns) {
+  /** Takes copies. */
+  public Prompt {
+    images = List.copyOf(images);
+    turns = List.copyOf(turns);
+  }
+}

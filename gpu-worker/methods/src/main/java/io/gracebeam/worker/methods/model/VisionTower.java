@@ -1,107 +1,65 @@
 package io.gracebeam.worker.methods.model;
 
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDArrays;
-import ai.djl.ndarray.NDList;
-import ai.djl.ndarray.types.Shape;
-import ai.djl.nn.Activation;
-import io.gracebeam.worker.engine.EngineArrays;
-import java.util.function.Function;
+import ai.djl.ndarray.NDManager;
+import java.util.List;
+import java.util.Optional;
 
-/** CLIP's vision transformer up to the chosen layer, and LLaVA's two-layer projector. */
-final class VisionTower {
-  static final String TOWER = "vision_tower.vision_model.";
-  private static final String CLASS = "embeddings.class_embedding";
+/** Turns images into inputs of the decoder. */
+public interface VisionTower {
+  /**
+   * Decoder inputs of images, in their order: [N, width], where N is the sum of their visual
+   * tokens.
+   *
+   * <p>With {@link #deepRows} there are N more rows for each of them, which are added to the states
+   * at the visual positions behind decoder blocks 0, 1, ...
+   *
+   * @param manager owner of the arrays
+   */
+  NDArray rows(NDManager manager, List<ModelImage> images);
 
-  private final LlavaConfig config;
-  private final Function<String, NDArray> parameter;
-  private final Dense dense;
-
-  /** A linear layer by its name, with its bias or without. */
-  @FunctionalInterface
-  interface Dense {
-    NDArray apply(String name, NDArray x, boolean bias);
+  /** How many decoder blocks are given rows of their own. */
+  default int deepRows() {
+    return 0;
   }
 
-  VisionTower(LlavaConfig config, Function<String, NDArray> parameter, Dense dense) {
-    this.config = config;
-    this.parameter = parameter;
-    this.dense = dense;
+  /** The parts of the tower that native blocks need; empty where they cannot train it. */
+  default Optional<NativeVision> nativeVision() {
+    return Optional.empty();
   }
 
-  /** pixels [B, 3, H, W] -> states of the feature layer [B, n, dv]. */
-  NDArray features(NDArray pixels) {
-    NDArray x = patches(pixels);
-    for (int i = 0; i < config.visionBlocks(); i++) {
-      NDArray in = x;
-      int layer = i;
-      x = Ops.scoped(() -> block(in, layer));
-      in.close();
-    }
-    return selected(x);
+  /** What a tower can be pre-trained by; empty where it cannot. */
+  default Optional<PatchFeatures> patchFeatures() {
+    return Optional.empty();
   }
 
-  /** Input of the first block: [B, n + 1, dv], the class token first. */
-  NDArray patches(NDArray pixels) {
-    return Ops.scoped(() -> embed(EngineArrays.cast(pixels, p(CLASS).getDataType())));
+  /** Features of square images, for pre-training. */
+  interface PatchFeatures {
+    /** Patches of an image, a square number. */
+    int patches();
+
+    /** Width of a patch's features. */
+    int width();
+
+    /** Features [B, n, width]; the patches in rows come last, a class token may stand first. */
+    NDArray features(NDManager manager, List<ModelImage> images);
   }
 
-  /** Of the last block's output what the projector takes. */
-  NDArray selected(NDArray states) {
-    return config.dropClass() ? states.get(":, 1:") : states;
-  }
+  /** A tower whose blocks run on the native kernels of training. */
+  interface NativeVision {
+    /** Input of the first block, [B, S, width]. */
+    NDArray input(NDManager manager, List<ModelImage> images);
 
-  /** States of the feature layer [B, n, dv] -> decoder inputs [B, n, d]. */
-  NDArray project(NDArray features) {
-    String name = "multi_modal_projector.linear_";
-    NDArray hidden = Activation.gelu(dense(features, name + 1, config.projectorBias()));
-    return dense(hidden, name + 2, config.projectorBias());
-  }
+    /** Number of blocks. */
+    int blocks();
 
-  private NDArray embed(NDArray pixels) {
-    LlavaConfig.Vision v = config.vision();
-    long batch = pixels.getShape().get(0);
-    long side = v.imageSize() / v.patchSize();
-    long used = side * v.patchSize();
-    NDArray image = used == v.imageSize() ? pixels : pixels.get(":, :, :{}, :{}", used, used);
-    NDArray patches =
-        image
-            .reshape(batch, 3, side, v.patchSize(), side, v.patchSize())
-            .transpose(0, 2, 4, 1, 3, 5)
-            .reshape(batch, side * side, 3L * v.patchSize() * v.patchSize());
-    NDArray weight =
-        p("embeddings.patch_embedding.weight")
-            .reshape(v.width(), 3L * v.patchSize() * v.patchSize());
-    NDArray cls = p(CLASS).reshape(1, 1, v.width()).broadcast(new Shape(batch, 1, v.width()));
-    NDArray x =
-        NDArrays.concat(new NDList(cls, Ops.linear(patches, weight, null)), 1)
-            .add(p("embeddings.position_embedding.weight"));
-    return norm(x, "pre_layrnorm");
-  }
+    /** One block. */
+    NativeBlock block(int number);
 
-  private NDArray block(NDArray x, int layer) {
-    String name = "encoder.layers." + layer + ".";
-    long heads = config.vision().heads();
-    NDArray normed = norm(x, name + "layer_norm1");
-    NDArray q = Ops.heads(dense(normed, TOWER + name + "self_attn.q_proj", true), heads);
-    NDArray k = Ops.heads(dense(normed, TOWER + name + "self_attn.k_proj", true), heads);
-    NDArray v = Ops.heads(dense(normed, TOWER + name + "self_attn.v_proj", true), heads);
-    NDArray mixed = Ops.attention(q, k, v, null);
-    NDArray y = x.add(dense(mixed, TOWER + name + "self_attn.out_proj", true));
-    NDArray inner =
-        Ops.quickGelu(dense(norm(y, name + "layer_norm2"), TOWER + name + "mlp.fc1", true));
-    return y.add(dense(inner, TOWER + name + "mlp.fc2", true));
-  }
+    /** Of the last block's output what goes on: features [B, n, width]. */
+    NDArray selected(NDArray last);
 
-  private NDArray dense(NDArray x, String name, boolean bias) {
-    return dense.apply(name, x, bias);
-  }
-
-  private NDArray norm(NDArray x, String name) {
-    return Ops.layerNorm(x, p(name + ".weight"), p(name + ".bias"), config.vision().eps());
-  }
-
-  private NDArray p(String name) {
-    return parameter.apply(TOWER + name);
+    /** Features [B, n, width] to decoder inputs [N, decoder width]. */
+    NDArray project(NDArray features);
   }
 }

@@ -1,6 +1,8 @@
 package io.gracebeam.worker.methods.quantize;
 
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.model.ModelParameter;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import io.gracebeam.worker.methods.model.Part;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -8,25 +10,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 
-/** Cuts a model into the blocks that quantizers take, by canonical names. */
+/** Cuts a model into the blocks that quantizers take, as its parameters' places say. */
 public final class Blocks {
-  private static final Pattern LAYER = Pattern.compile("(.*\\.layers\\.\\d+\\.).*");
-  private static final String FINAL_NORM = "language_model.model.norm.weight";
-
-  /** What makes the input of a linear, within its layer. */
-  private static final Map<String, String> PREDECESSORS =
-      Map.ofEntries(
-          Map.entry("self_attn.o_proj.weight", "self_attn.v_proj.weight"),
-          Map.entry("self_attn.out_proj.weight", "self_attn.v_proj.weight"),
-          Map.entry("mlp.gate_proj.weight", "post_attention_layernorm.weight"),
-          Map.entry("mlp.up_proj.weight", "post_attention_layernorm.weight"),
-          Map.entry("mlp.down_proj.weight", "mlp.up_proj.weight"),
-          Map.entry("mlp.fc1.weight", "layer_norm2.weight"));
-
-  private static final Pattern ATTENTION_IN = Pattern.compile("self_attn\\.[qkv]_proj\\.weight");
+  /** A block of a part; -1 for what is outside of its blocks. */
+  private record Key(Part part, int block) {
+    static Key of(ModelParameter parameter) {
+      return new Key(parameter.place().part(), parameter.place().block());
+    }
+  }
 
   private Blocks() {}
 
@@ -35,58 +27,49 @@ public final class Blocks {
    *
    * @param tensors a model's dense tensors by canonical name
    */
-  public static List<Block> of(Map<String, Tensor> tensors, Set<Part> parts) {
-    Map<String, List<String>> weights = new LinkedHashMap<>();
+  public static List<Block> of(
+      Map<String, Tensor> tensors, ModelParameters parameters, Set<Part> parts) {
+    Map<Key, List<ModelParameter>> all = new LinkedHashMap<>();
     for (String name : tensors.keySet()) {
-      if (Part.of(name).filter(parts::contains).isPresent()) {
-        weights.computeIfAbsent(prefix(name), p -> new ArrayList<>()).add(name);
-      }
+      parameters
+          .find(name)
+          .filter(p -> parts.contains(p.place().part()))
+          .ifPresent(p -> all.computeIfAbsent(Key.of(p), k -> new ArrayList<>()).add(p));
     }
     List<Block> out = new ArrayList<>();
-    weights.forEach((prefix, names) -> out.add(block(prefix, names, tensors)));
+    all.values().stream()
+        .filter(own -> own.stream().anyMatch(p -> p.is(ModelParameter.Trait.LINEAR)))
+        .forEach(own -> out.add(block(own, tensors)));
     return out;
   }
 
-  private static Block block(String prefix, List<String> names, Map<String, Tensor> tensors) {
+  private static Block block(List<ModelParameter> parameters, Map<String, Tensor> tensors) {
     Map<String, Tensor> own = new LinkedHashMap<>();
-    tensors.forEach(
-        (name, tensor) -> {
-          if (name.startsWith(prefix)) {
-            own.put(name, tensor);
-          }
-        });
+    parameters.forEach(p -> own.put(p.name(), tensors.get(p.name())));
     List<Linear> linears = new ArrayList<>();
-    for (String name : names) {
-      Optional<String> before = predecessor(prefix, name).filter(tensors::containsKey);
-      before.ifPresent(b -> own.put(b, tensors.get(b)));
-      long[] shape = tensors.get(name).shape();
-      linears.add(new Linear(name, (int) shape[0], (int) shape[1], before));
+    for (ModelParameter p : parameters) {
+      if (p.is(ModelParameter.Trait.LINEAR)) {
+        Optional<String> before = p.before().filter(tensors::containsKey);
+        before.ifPresent(b -> own.put(b, tensors.get(b)));
+        long[] shape = tensors.get(p.name()).shape();
+        linears.add(new Linear(p.name(), (int) shape[0], (int) shape[1], before));
+      }
     }
-    Part part = Part.of(names.getFirst()).orElseThrow();
-    return new Block(prefix.substring(0, prefix.length() - 1), part, linears, own);
+    Part part = parameters.getFirst().place().part();
+    return new Block(name(parameters), part, linears, own);
   }
 
-  /** The layer of a weight, or what stands before its module's own name. */
-  private static String prefix(String name) {
-    Matcher layer = LAYER.matcher(name);
-    if (layer.matches()) {
-      return layer.group(1);
+  /** What the names of a block's tensors have in common, up to a dot. */
+  private static String name(List<ModelParameter> parameters) {
+    String common = parameters.getFirst().name();
+    for (ModelParameter p : parameters) {
+      int end = 0;
+      int most = Math.min(common.length(), p.name().length());
+      while (end < most && common.charAt(end) == p.name().charAt(end)) {
+        end++;
+      }
+      common = common.substring(0, end);
     }
-    String module = name.substring(0, name.lastIndexOf('.'));
-    return Part.of(name).equals(Optional.of(Part.HEAD))
-        ? module + "."
-        : module.substring(0, module.lastIndexOf('.') + 1);
-  }
-
-  private static Optional<String> predecessor(String prefix, String name) {
-    if (Part.of(name).equals(Optional.of(Part.HEAD))) {
-      return Optional.of(FINAL_NORM);
-    }
-    String own = name.substring(prefix.length());
-    if (ATTENTION_IN.matcher(own).matches()) {
-      boolean decoder = Part.of(name).equals(Optional.of(Part.DECODER));
-      return Optional.of(prefix + (decoder ? "input_layernorm.weight" : "layer_norm1.weight"));
-    }
-    return Optional.ofNullable(PREDECESSORS.get(own)).map(before -> prefix + before);
+    return common.substring(0, Math.max(0, common.lastIndexOf('.')));
   }
 }

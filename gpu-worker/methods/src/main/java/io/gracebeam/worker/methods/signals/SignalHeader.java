@@ -4,90 +4,42 @@ import io.gracebeam.proto.error.GraceException;
 import java.nio.ByteBuffer;
 
 /**
- * Fixed-size start of a unit file (64 bytes, little-endian).
+ * Fixed-size start of a unit file (64 bytes, little-endian). Version 1 is written where each
+ * example has one image and all images have equally many visual tokens; else version 2, in which
+ * each example tells its own images.
  *
- * @param form how teacher distributions are stored
- * @param vocab size of the logit axis
- * @param k entries per token of the top-k form; 0 for full logits
- * @param temperature temperature of the stored tempered quantities
- * @param gram how centered Gram matrices are stored
- * @param visualTokens n of the [n, n] Gram matrices
+ * @param form what the signals hold
+ * @param visualTokens n of all [n, n] Gram matrices; {@link #OWN} where examples tell their own
  * @param first index of the first example in the dataset
  * @param count examples in this unit
  * @param bytes size of the whole file
  */
-public record SignalHeader(
-    Form form,
-    int vocab,
-    int k,
-    float temperature,
-    Gram gram,
-    int visualTokens,
-    long first,
-    int count,
-    long bytes) {
-  /** How teacher distributions are stored. */
-  public enum Form {
-    /** All logits, float32. */
-    FULL_F32,
-    /** All logits, IEEE half precision. */
-    FULL_F16,
-    /** The k largest logits (float32) with their ids, and the mass of the rest. */
-    TOP_K
-  }
-
-  /** How centered Gram matrices are stored. */
-  public enum Gram {
-    /** Not at all. */
-    NONE,
-    /** Upper triangle, bfloat16. */
-    BF16,
-    /** Upper triangle, float32. */
-    F32
-  }
+public record SignalHeader(SignalForm form, int visualTokens, long first, int count, long bytes) {
+  /** In the place of a number of visual tokens: each example tells its own. */
+  public static final int OWN = -1;
 
   static final int BYTES = 64;
   static final int ENTRY_BYTES = 16;
-  static final int VERSION = 1;
+  private static final int FIXED = 1;
+  private static final int OWN_SIZES = 2;
   private static final int MAGIC = 0x47495347;
   private static final int MAX_VOCAB = 1 << 22;
-  private static final int MAX_VISUAL = 1 << 14;
+  static final int MAX_VISUAL = 1 << 14;
 
-  /** Bytes of one token id. */
-  int idBytes() {
-    return vocab <= 1 << 16 ? 2 : 4;
-  }
-
-  /** Bytes that one supervised token takes. */
-  public long bytesPerToken() {
-    long head = 5L * 4;
-    return head
-        + switch (form) {
-          case FULL_F32 -> 4L * vocab;
-          case FULL_F16 -> 2L * vocab;
-          case TOP_K -> (long) k * (4 + idBytes());
-        };
-  }
-
-  /** Bytes that one image takes. */
-  public long bytesPerImage() {
-    long triangle = (long) visualTokens * (visualTokens + 1) / 2;
-    return switch (gram) {
-      case NONE -> 0;
-      case BF16 -> 2 * triangle;
-      case F32 -> 4 * triangle;
-    };
+  /** Whether each example tells the visual tokens of its images. */
+  boolean ownSizes() {
+    return visualTokens == OWN;
   }
 
   void write(ByteBuffer out) {
     out.putInt(MAGIC)
-        .putInt(VERSION)
-        .putInt(form.ordinal())
-        .putInt(vocab)
-        .putInt(k)
-        .putFloat(temperature)
-        .putInt(gram.ordinal())
-        .putInt(visualTokens)
+        .putInt(ownSizes() ? OWN_SIZES : FIXED)
+        .putInt(form.rows().ordinal())
+        .putInt(form.vocab())
+        .putInt(form.k())
+        .putFloat(form.temperature())
+        .putInt(form.gram().ordinal())
+        .putInt(ownSizes() ? 0 : visualTokens)
         .putLong(first)
         .putInt(count)
         .putInt(0)
@@ -105,10 +57,11 @@ public record SignalHeader(
     }
     in.getInt();
     int version = in.getInt();
-    if (version != VERSION) {
-      throw GraceException.data("%s: version %d; allowed is %d", file, version, VERSION);
+    if (version != FIXED && version != OWN_SIZES) {
+      throw GraceException.data(
+          "%s: version %d; allowed are %d and %d", file, version, FIXED, OWN_SIZES);
     }
-    int form = in.getInt();
+    int rows = in.getInt();
     int vocab = in.getInt();
     int k = in.getInt();
     float temperature = in.getFloat();
@@ -119,33 +72,28 @@ public record SignalHeader(
     in.getInt();
     long bytes = in.getLong();
     in.getLong();
-    if (form < 0
-        || form >= Form.values().length
+    if (rows < 0
+        || rows >= SignalForm.Rows.values().length
         || gram < 0
-        || gram >= Gram.values().length
+        || gram >= SignalForm.Gram.values().length
         || vocab < 2
         || vocab > MAX_VOCAB
         || k < 0
         || k > vocab
-        || (k == 0) == (form == Form.TOP_K.ordinal())
+        || (k == 0) == (rows == SignalForm.Rows.TOP_K.ordinal())
         || !(temperature > 0)
         || visual < 0
         || visual > MAX_VISUAL
+        || (version == OWN_SIZES && visual != 0)
         || first < 0
         || count < 0
         || bytes != fileBytes
         || BYTES + (long) count * ENTRY_BYTES > fileBytes) {
       throw GraceException.data("%s: header does not fit the file (%d bytes)", file, fileBytes);
     }
-    return new SignalHeader(
-        Form.values()[form],
-        vocab,
-        k,
-        temperature,
-        Gram.values()[gram],
-        visual,
-        first,
-        count,
-        bytes);
+    SignalForm form =
+        new SignalForm(
+            SignalForm.Rows.values()[rows], vocab, k, temperature, SignalForm.Gram.values()[gram]);
+    return new SignalHeader(form, version == OWN_SIZES ? OWN : visual, first, count, bytes);
   }
 }

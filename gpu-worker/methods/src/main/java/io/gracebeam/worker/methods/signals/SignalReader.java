@@ -9,6 +9,8 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.TreeMap;
 import java.util.stream.Stream;
@@ -21,7 +23,7 @@ public final class SignalReader {
   private record Unit(SignalHeader header, ByteBuffer data, String file) {}
 
   private final TreeMap<Long, Unit> units = new TreeMap<>();
-  private SignalHeader shape;
+  private SignalForm form;
 
   private SignalReader() {}
 
@@ -49,9 +51,9 @@ public final class SignalReader {
     return out;
   }
 
-  /** Shape shared by all units; first, count and bytes are those of the first unit. */
-  public SignalHeader shape() {
-    return shape;
+  /** What all units hold. */
+  public SignalForm form() {
+    return form;
   }
 
   /** Whether a unit covers the example. */
@@ -70,7 +72,7 @@ public final class SignalReader {
   }
 
   /**
-   * The same without ids, logits and Gram matrix, which are large: what a batch is weighed by.
+   * Signals without ids, logits and Gram matrices, which are large: what a batch is weighed by.
    *
    * @throws GraceException as {@link #get}
    */
@@ -88,12 +90,18 @@ public final class SignalReader {
     long offset = u.data().getLong(at);
     int length = u.data().getInt(at + 8);
     boolean bad = u.data().getInt(at + 12) != 0;
-    long need = length < 0 ? -1 : bad ? length : length * h.bytesPerToken() + h.bytesPerImage();
+    long need = length < 0 ? -1 : bad ? length : length * h.form().bytesPerToken();
+    int[] visual = new int[0];
+    if (need >= 0 && !bad) {
+      visual = visualTokens(u, offset + need, index);
+      need += h.ownSizes() ? 4L * (1 + visual.length) : 0;
+      need += Arrays.stream(visual).mapToLong(h.form()::gramBytes).sum();
+    }
     if (need < 0
         || need > Integer.MAX_VALUE
         || offset < SignalHeader.BYTES
         || offset > h.bytes() - need) {
-      throw GraceException.data("%s: entry of example %d is out of range", u.file(), index);
+      throw outOfRange(u, index);
     }
     ByteBuffer b = u.data().slice((int) offset, (int) need).order(ByteOrder.LITTLE_ENDIAN);
     if (bad) {
@@ -101,25 +109,51 @@ public final class SignalReader {
       b.get(text);
       return Signals.bad(new String(text, StandardCharsets.UTF_8));
     }
-    return decode(h, b, length, all, u.file(), index);
+    return decode(h, b, length, all ? visual : null, u.file(), index);
   }
 
+  /** Visual tokens of an example's images, which version 2 has behind its tokens. */
+  private static int[] visualTokens(Unit u, long at, long index) {
+    if (!u.header().ownSizes()) {
+      return new int[] {u.header().visualTokens()};
+    }
+    if (at < SignalHeader.BYTES || at > u.header().bytes() - 4) {
+      throw outOfRange(u, index);
+    }
+    int count = u.data().getInt((int) at);
+    if (count < 0 || at + 4 + 4L * count > u.header().bytes()) {
+      throw outOfRange(u, index);
+    }
+    int[] out = new int[count];
+    for (int i = 0; i < count; i++) {
+      out[i] = u.data().getInt((int) at + 4 + 4 * i);
+      if (out[i] < 0 || out[i] > SignalHeader.MAX_VISUAL) {
+        throw outOfRange(u, index);
+      }
+    }
+    return out;
+  }
+
+  private static GraceException outOfRange(Unit u, long index) {
+    return GraceException.data("%s: entry of example %d is out of range", u.file(), index);
+  }
+
+  /** Decodes an example; without {@code visual} nothing that is large. */
   private static Signals decode(
-      SignalHeader h, ByteBuffer b, int t, boolean all, String file, long index) {
+      SignalHeader header, ByteBuffer b, int t, int[] visual, String file, long index) {
+    SignalForm h = header.form();
     int[] targets = new int[t];
     for (int i = 0; i < t; i++) {
       targets[i] = id(b.getInt(), h, file, index);
     }
-    float[] targetLogProb = floats(b, t);
-    float[] lse = floats(b, t);
-    float[] entropy = floats(b, t);
-    float[] lseT = floats(b, t);
-    if (!all) {
-      return new Signals(null, targets, targetLogProb, lse, entropy, lseT, null, null, null);
+    Signals.Statistics statistics =
+        new Signals.Statistics(floats(b, t), floats(b, t), floats(b, t), floats(b, t));
+    if (visual == null) {
+      return new Signals(null, targets, statistics, null, null, null, List.of());
     }
     int[] ids = null;
     int width = h.vocab();
-    if (h.form() == SignalHeader.Form.TOP_K) {
+    if (h.rows() == SignalForm.Rows.TOP_K) {
       width = h.k();
       ids = new int[t * width];
       for (int i = 0; i < ids.length; i++) {
@@ -127,7 +161,7 @@ public final class SignalReader {
       }
     }
     float[] logits;
-    if (h.form() == SignalHeader.Form.FULL_F16) {
+    if (h.rows() == SignalForm.Rows.FULL_F16) {
       logits = new float[t * width];
       for (int i = 0; i < logits.length; i++) {
         logits[i] = Float.float16ToFloat(b.getShort());
@@ -135,19 +169,22 @@ public final class SignalReader {
     } else {
       logits = floats(b, t * width);
     }
-    return new Signals(null, targets, targetLogProb, lse, entropy, lseT, ids, logits, gram(h, b));
+    if (header.ownSizes()) {
+      b.position(b.position() + 4 * (1 + visual.length));
+    }
+    List<float[]> grams = new ArrayList<>();
+    for (int i = 0; i < visual.length && h.gram() != SignalForm.Gram.NONE; i++) {
+      grams.add(gram(h, b, visual[i]));
+    }
+    return new Signals(null, targets, statistics, ids, logits, visual, grams);
   }
 
-  private static float[] gram(SignalHeader h, ByteBuffer b) {
-    if (h.gram() == SignalHeader.Gram.NONE) {
-      return null;
-    }
-    int n = h.visualTokens();
+  private static float[] gram(SignalForm h, ByteBuffer b, int n) {
     float[] out = new float[n * n];
     for (int i = 0; i < n; i++) {
       for (int j = i; j < n; j++) {
         float v =
-            h.gram() == SignalHeader.Gram.F32
+            h.gram() == SignalForm.Gram.F32
                 ? b.getFloat()
                 : Float.intBitsToFloat(b.getShort() << 16);
         out[i * n + j] = v;
@@ -157,7 +194,7 @@ public final class SignalReader {
     return out;
   }
 
-  private static int id(int id, SignalHeader h, String file, long index) {
+  private static int id(int id, SignalForm h, String file, long index) {
     if (id < 0 || id >= h.vocab()) {
       throw GraceException.data(
           "%s: example %d holds token id %d; the vocabulary has %d", file, index, id, h.vocab());
@@ -196,14 +233,9 @@ public final class SignalReader {
       data.order(ByteOrder.LITTLE_ENDIAN);
       SignalHeader h =
           SignalHeader.read(data.duplicate().order(ByteOrder.LITTLE_ENDIAN), size, name);
-      if (shape == null) {
-        shape = h;
-      } else if (shape.form() != h.form()
-          || shape.vocab() != h.vocab()
-          || shape.k() != h.k()
-          || shape.temperature() != h.temperature()
-          || shape.gram() != h.gram()
-          || shape.visualTokens() != h.visualTokens()) {
+      if (form == null) {
+        form = h.form();
+      } else if (!form.equals(h.form())) {
         throw GraceException.data("%s: its form differs from that of the other units", name);
       }
       for (long i = h.first(); i < h.first() + h.count(); i++) {

@@ -1,6 +1,5 @@
 package io.gracebeam.worker.methods.signals;
 
-import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 import io.gracebeam.proto.error.GraceException;
@@ -15,8 +14,10 @@ import io.gracebeam.worker.kernels.TopK;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Item;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.model.Forward;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
 import java.nio.file.Path;
@@ -33,10 +34,7 @@ public final class TeacherExtractor {
 
   private TeacherExtractor() {}
 
-  /**
-   * As {@link #run(LlavaModel, ExtractRequest, Path, Dataset, Path, Consumer, Progress)}, loading
-   * teacher and dataset.
-   */
+  /** Extracts with a teacher and a dataset in folders, see the other {@code run}. */
   public static SortedMap<String, Double> run(
       EngineHandle engine,
       ExtractRequest request,
@@ -45,9 +43,10 @@ public final class TeacherExtractor {
       Path outFile,
       Consumer<ExampleSignal> emit,
       Progress progress) {
-    Path folder = Files2.modelFolder(teacher);
-    try (LlavaModel model = LlavaModel.load(engine, folder)) {
-      return run(model, request, folder, Dataset.open(dataset), outFile, emit, progress);
+    ModelFolder folder = ModelFolder.open(Files2.modelFolder(teacher));
+    try (InputMaker inputs = folder.inputs();
+        VisionLanguageModel model = folder.load(engine)) {
+      return run(model, inputs, request, Dataset.open(dataset), outFile, emit, progress);
     }
   }
 
@@ -55,16 +54,16 @@ public final class TeacherExtractor {
    * Extracts the request's examples with a loaded teacher. A bad example becomes an error entry and
    * the rest goes on.
    *
-   * @param modelFolder where the teacher's tokenizer and processor files are
+   * @param inputs of the teacher
    * @param outFile place of the unit file
    * @param emit receives one signal per example, in order
    * @return measures: bytesPerToken, bytesPerImage (measured on the file), tokens, images, errors
    * @throws GraceException user, for an unknown cache form, or a unit outside the dataset
    */
   public static SortedMap<String, Double> run(
-      LlavaModel model,
+      VisionLanguageModel model,
+      InputMaker inputs,
       ExtractRequest request,
-      Path modelFolder,
       Dataset dataset,
       Path outFile,
       Consumer<ExampleSignal> emit,
@@ -76,9 +75,9 @@ public final class TeacherExtractor {
           "unit %d to %d is outside the dataset of %d examples",
           first, first + count, dataset.size());
     }
-    SignalHeader shape = shape(request.getCache(), request.getTemperature(), model, first);
-    SignalWriter writer = new SignalWriter(shape);
-    BatchMaker maker = new BatchMaker(dataset, modelFolder, model.config());
+    SignalForm form = form(request.getCache(), request.getTemperature(), model.config().vocab());
+    SignalWriter writer = new SignalWriter(form, model.config().imageTokens(), first);
+    BatchMaker maker = new BatchMaker(dataset, inputs);
     int errors = 0;
     for (int at = 0; at < count; at += BATCH) {
       if (progress.canceled()) {
@@ -92,7 +91,7 @@ public final class TeacherExtractor {
         }
       }
       List<Teacher> answers =
-          good.isEmpty() ? List.of() : forward(model, maker, good, dataset, shape);
+          good.isEmpty() ? List.of() : forward(model, maker, good, dataset, form);
       int next = 0;
       for (int i = (int) first + at; i < first + end; i++) {
         String error = maker.bad().get(i);
@@ -111,8 +110,8 @@ public final class TeacherExtractor {
     }
     SignalHeader written = writer.write(outFile);
     SortedMap<String, Double> out = new TreeMap<>();
-    out.put("bytesPerToken", (double) written.bytesPerToken());
-    out.put("bytesPerImage", (double) written.bytesPerImage());
+    out.put("bytesPerToken", (double) form.bytesPerToken());
+    out.put("bytesPerImage", writer.bytesPerImage());
     out.put("bytes", (double) written.bytes());
     out.put("tokens", (double) writer.tokens());
     out.put("images", (double) writer.images());
@@ -123,31 +122,37 @@ public final class TeacherExtractor {
   private record Teacher(Signals signals, ExampleSignal message) {}
 
   private static List<Teacher> forward(
-      LlavaModel model, BatchMaker maker, List<Integer> good, Dataset dataset, SignalHeader shape) {
+      VisionLanguageModel model,
+      BatchMaker maker,
+      List<Integer> good,
+      Dataset dataset,
+      SignalForm form) {
     List<Item> items = good.stream().map(maker::item).toList();
-    int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
     List<Teacher> out = new ArrayList<>();
     try (NDManager manager = model.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray pixels = maker.pixels(manager, good.stream().mapToInt(Integer::intValue).toArray());
-      Forward f = model.forward(pixels, maker.ids(items), rows);
+      Forward f = model.forward(manager, BatchMaker.batch(items, model.config()));
       float[] logits = f.logits().toFloatArray();
-      float[] states = f.visualStates().toFloatArray();
-      int n = (int) f.visualStates().getShape().get(1);
-      int d = (int) f.visualStates().getShape().get(2);
+      float[] states = f.visualStates() == null ? null : f.visualStates().toFloatArray();
+      int d = model.config().text().width();
       int row = 0;
+      int visual = 0;
       for (int i = 0; i < items.size(); i++) {
         Item item = items.get(i);
-        float[] gram =
-            shape.gram() == SignalHeader.Gram.NONE
-                ? null
-                : Rcka.gram(Arrays.copyOfRange(states, i * n * d, (i + 1) * n * d), n, d);
+        List<float[]> grams = new ArrayList<>();
+        for (int n : item.visualTokens()) {
+          if (form.gram() != SignalForm.Gram.NONE) {
+            float[] own = Arrays.copyOfRange(states, visual * d, (visual + n) * d);
+            grams.add(Rcka.gram(own, n, d));
+          }
+          visual += n;
+        }
         float[] own =
             Arrays.copyOfRange(
-                logits, row * shape.vocab(), (row + item.targets().length) * shape.vocab());
+                logits, row * form.vocab(), (row + item.targets().length) * form.vocab());
         row += item.targets().length;
-        out.add(example(item, own, gram, dataset.example(good.get(i)), shape));
+        out.add(example(item, own, grams, dataset.example(good.get(i)), form));
       }
     } catch (IllegalArgumentException e) {
       throw GraceException.data(
@@ -159,10 +164,10 @@ public final class TeacherExtractor {
   }
 
   private static Teacher example(
-      Item item, float[] logits, float[] gram, Dataset.Example example, SignalHeader shape) {
+      Item item, float[] logits, List<float[]> grams, Dataset.Example example, SignalForm shape) {
     int t = item.targets().length;
     int vocab = shape.vocab();
-    boolean topK = shape.form() == SignalHeader.Form.TOP_K;
+    boolean topK = shape.rows() == SignalForm.Rows.TOP_K;
     float[][] scalars = new float[4][t];
     TopK.Selection top = topK ? TopK.selectRows(logits, t, vocab, shape.k()) : null;
     int[] ids = topK ? top.ids() : null;
@@ -189,46 +194,41 @@ public final class TeacherExtractor {
         new Signals(
             null,
             item.targets(),
-            scalars[0],
-            scalars[1],
-            scalars[2],
-            scalars[3],
+            new Signals.Statistics(scalars[0], scalars[1], scalars[2], scalars[3]),
             ids,
             values,
-            gram);
+            item.visualTokens(),
+            grams);
     return new Teacher(signals, message.build());
   }
 
-  private static SignalHeader shape(
-      TeacherCache cache, double temperature, LlavaModel model, long first) {
-    SignalHeader.Form form =
+  private static SignalForm form(TeacherCache cache, double temperature, int vocab) {
+    SignalForm.Rows rows =
         switch (cache.getForm()) {
-          case "", "full" -> SignalHeader.Form.FULL_F32;
-          case "full-f16" -> SignalHeader.Form.FULL_F16;
-          case "top-k" -> SignalHeader.Form.TOP_K;
+          case "", "full" -> SignalForm.Rows.FULL_F32;
+          case "full-f16" -> SignalForm.Rows.FULL_F16;
+          case "top-k" -> SignalForm.Rows.TOP_K;
           default ->
               throw GraceException.user(
                   "teacher_cache.form is '%s'; allowed are full, full-f16, top-k", cache.getForm());
         };
-    SignalHeader.Gram gram =
+    SignalForm.Gram gram =
         switch (cache.getGram()) {
-          case "", "bf16" -> SignalHeader.Gram.BF16;
-          case "f32" -> SignalHeader.Gram.F32;
-          case "none" -> SignalHeader.Gram.NONE;
+          case "", "bf16" -> SignalForm.Gram.BF16;
+          case "f32" -> SignalForm.Gram.F32;
+          case "none" -> SignalForm.Gram.NONE;
           default ->
               throw GraceException.user(
                   "teacher_cache.gram is '%s'; allowed are bf16, f32, none", cache.getGram());
         };
-    int vocab = model.config().vocab();
     int k = 0;
-    if (form == SignalHeader.Form.TOP_K) {
+    if (rows == SignalForm.Rows.TOP_K) {
       k = Math.min(vocab, cache.getTopK());
       if (k < 1) {
         throw GraceException.user(
             "teacher_cache.top_k is %d; allowed are 1 to %d", cache.getTopK(), vocab);
       }
     }
-    return new SignalHeader(
-        form, vocab, k, (float) temperature, gram, model.config().imageTokens(), first, 0, 0);
+    return new SignalForm(rows, vocab, k, (float) temperature, gram);
   }
 }

@@ -18,8 +18,10 @@ import java.util.regex.Pattern;
  * scratch.
  */
 public final class WordTokenizerBuilder {
+  private static final String IMAGE = "<image>";
+
   /** Special tokens; their ids are their places in this list. */
-  public static final String[] SPECIAL = {"<unk>", "<s>", "</s>", ChatTokenizer.IMAGE, "<pad>"};
+  public static final String[] SPECIAL = {"<unk>", "<s>", "</s>", IMAGE, "<pad>"};
 
   /** Id of the unknown word. */
   public static final int UNKNOWN = 0;
@@ -45,13 +47,14 @@ public final class WordTokenizerBuilder {
    * Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json. Words are sorted, so
    * the same texts in any order give the same bytes.
    *
+   * @param template words that a conversation template adds to the texts
    * @return the size of the vocabulary
    */
-  public static int write(Path dir, Collection<String> texts) {
+  public static int write(Path dir, String template, Collection<String> texts) {
     TreeSet<String> words = new TreeSet<>();
-    addWords(words, "USER: ASSISTANT:");
+    addWords(words, template);
     for (String text : texts) {
-      addWords(words, text.replace(ChatTokenizer.IMAGE, " "));
+      addWords(words, text.replace(IMAGE, " "));
     }
     ObjectMapper json = new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
     ObjectNode root = json.createObjectNode();
@@ -97,7 +100,7 @@ public final class WordTokenizerBuilder {
         .put("pad_token", "<pad>");
     ObjectNode config = special.deepCopy();
     config.put("tokenizer_class", "PreTrainedTokenizerFast");
-    config.put("image_token", ChatTokenizer.IMAGE);
+    config.put("image_token", IMAGE);
     config.put("padding_side", "right");
     config.put("clean_up_tokenization_spaces", false);
     try {

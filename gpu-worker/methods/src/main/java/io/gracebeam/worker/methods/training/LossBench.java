@@ -12,7 +12,7 @@ import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.TeacherRows;
 import io.gracebeam.worker.methods.model.RowHead;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -50,7 +50,7 @@ public final class LossBench implements AutoCloseable {
   private final Loss loss;
   private final int vocab;
   private final List<RowLosses.Source> sources = new ArrayList<>();
-  private final SignalHeader shape;
+  private final SignalForm shape;
   private long lossNanos;
 
   /** Makes states [rows, width], a weight [vocab, width] with its gradient, and the teacher. */
@@ -64,16 +64,12 @@ public final class LossBench implements AutoCloseable {
     weight.setRequiresGradient(true);
     this.head = new RowHead(weight);
     this.shape =
-        new SignalHeader(
-            loss == Loss.GRACE_TOP_K ? SignalHeader.Form.TOP_K : SignalHeader.Form.FULL_F32,
+        new SignalForm(
+            loss == Loss.GRACE_TOP_K ? SignalForm.Rows.TOP_K : SignalForm.Rows.FULL_F32,
             vocab,
             loss == Loss.GRACE_TOP_K ? TOP_K : 0,
             TEMPERATURE,
-            SignalHeader.Gram.NONE,
-            0,
-            0,
-            0,
-            0);
+            SignalForm.Gram.NONE);
     SplittableRandom random = new SplittableRandom(3);
     int[] targets = random.ints(Math.min(rows, EXAMPLE), 0, vocab).toArray();
     Signals teacher = loss == Loss.CE ? null : teacher(targets, random);
@@ -110,19 +106,21 @@ public final class LossBench implements AutoCloseable {
       logits[i] = (float) random.nextDouble(-3, 3);
     }
     if (loss == Loss.GRACE_FULL) {
-      return new Signals(null, targets, null, null, null, null, null, logits, null);
+      return new Signals(null, targets, null, null, logits, new int[0], List.of());
     }
     TeacherRows top = TeacherRows.compress(logits, rows, vocab, targets, TOP_K, TEMPERATURE);
     return new Signals(
         null,
         targets,
-        floats(top.scalars().targetLogProb()),
-        floats(top.scalars().logSumExp()),
-        floats(top.scalars().entropy()),
-        floats(top.scalars().nonTargetLogSumExp()),
+        new Signals.Statistics(
+            floats(top.scalars().targetLogProb()),
+            floats(top.scalars().logSumExp()),
+            floats(top.scalars().entropy()),
+            floats(top.scalars().nonTargetLogSumExp())),
         top.ids(),
         top.values(),
-        null);
+        new int[0],
+        List.of());
   }
 
   private static float[] floats(double[] values) {

@@ -6,15 +6,16 @@ import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.Rcka;
 import io.gracebeam.worker.methods.data.Item;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
  * The total loss CE + beta GDKD + omega RCKA (GRACE, arXiv 2601.22709, eq. 21) of a batch that is
  * computed in micro-batches. All means are over the whole batch: CE over its supervised tokens,
- * GDKD weighted by the gates of all of them, RCKA over its images.
+ * GDKD weighted by the gates of all of them, RCKA over its images of at least 4 visual tokens.
  */
 final class Losses {
   /** Sums over the batch. */
@@ -24,12 +25,14 @@ final class Losses {
     double rcka;
   }
 
+  private static final int LEAST_TOKENS = 4;
+
   private final GatedDkd.Options options;
-  private final SignalHeader shape;
+  private final SignalForm shape;
   private final boolean rcka;
 
   /** Losses of a variant; {@code shape} is null without a teacher. */
-  Losses(Variant variant, Grace grace, SignalHeader shape) {
+  Losses(Variant variant, Grace grace, SignalForm shape) {
     GatedDkd.Mode mode =
         switch (variant.getDistillation()) {
           case "", "none" -> null;
@@ -60,11 +63,20 @@ final class Losses {
     return rcka;
   }
 
+  /** Whether an image has enough visual tokens for its Gram matrix to say something. */
+  static boolean relates(int visualTokens) {
+    return visualTokens >= LEAST_TOKENS;
+  }
+
   boolean needsTeacher() {
     return options != null || rcka;
   }
 
-  /** Normalizers of a batch. */
+  /**
+   * Normalizers of a batch.
+   *
+   * @param images those that RCKA is computed of
+   */
   record Norms(int tokens, double gates, int images) {}
 
   /** Sums what the means are divided by. */
@@ -75,7 +87,7 @@ final class Losses {
     for (Example e : batch) {
       tokens += e.item().targets().length;
       if (e.signals() != null) {
-        images++;
+        images += (int) Arrays.stream(e.item().visualTokens()).filter(Losses::relates).count();
         gates += options == null ? 0 : gates(e.signals());
       }
     }
@@ -84,7 +96,7 @@ final class Losses {
 
   private double gates(Signals s) {
     double out = 0;
-    for (float h : s.entropy()) {
+    for (float h : s.statistics().entropy()) {
       out += gate(h);
     }
     return out;
@@ -108,10 +120,11 @@ final class Losses {
 
   /** Each token's gate over the sum of the batch's gates. */
   private double[] shares(List<Signals> signals, Norms norms) {
-    double[] out = new double[signals.stream().mapToInt(s -> s.entropy().length).sum()];
+    double[] out =
+        new double[signals.stream().mapToInt(s -> s.statistics().entropy().length).sum()];
     int at = 0;
     for (Signals s : signals) {
-      for (float h : s.entropy()) {
+      for (float h : s.statistics().entropy()) {
         out[at++] = gate(h) / norms.gates();
       }
     }
@@ -123,25 +136,26 @@ final class Losses {
   }
 
   /**
-   * Adds the relational loss of an image to the total.
+   * How relational losses are computed.
    *
-   * @param states student states at its visual positions, [n, d]
+   * @param images by whose number they are divided
+   * @param weight of RCKA in the gradient
    * @param bytes bound of the memory for similarities, see {@link Rcka#apply(float[], float[], int,
    *     int, long)}
-   * @return gradient of weight times RCKA by the states
    */
-  float[] relation(
-      float[] states,
-      int n,
-      int width,
-      Signals signals,
-      Norms norms,
-      double weight,
-      long bytes,
-      Total total) {
-    Rcka.Result r = Rcka.apply(signals.gram(), states, n, width, bytes);
-    total.rcka += r.loss() / norms.images();
-    double scale = weight / norms.images();
+  record Relation(int images, double weight, long bytes) {}
+
+  /**
+   * Adds the relational loss of an image to the total.
+   *
+   * @param gram of the teacher, [n, n]
+   * @param states student states at its visual positions, [n, d]
+   * @return gradient of weight times RCKA with respect to the states
+   */
+  float[] relation(float[] gram, float[] states, int n, Relation how, Total total) {
+    Rcka.Result r = Rcka.apply(gram, states, n, states.length / n, how.bytes());
+    total.rcka += r.loss() / how.images();
+    double scale = how.weight() / how.images();
     float[] out = r.dV();
     for (int j = 0; j < out.length; j++) {
       out[j] = (float) (scale * out[j]);

@@ -2,9 +2,9 @@ package io.gracebeam.worker.methods.training;
 
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.AverageWork;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
 import java.nio.file.Files;
@@ -50,7 +50,7 @@ public final class OuterStep {
     List<Map<String, Tensor>> models = new ArrayList<>();
     List<SortedMap<String, float[]>> states = new ArrayList<>();
     for (Path f : folders) {
-      models.add(Checkpoint.load(Files2.modelFolder(f)).tensors());
+      models.add(ModelFolder.open(Files2.modelFolder(f)).tensors());
       states.add(StateFile.read(f.resolve(StateFile.FILE)));
     }
     SortedMap<String, float[]> state = new TreeMap<>();
@@ -61,7 +61,7 @@ public final class OuterStep {
     }
     SortedMap<String, Tensor> out = new TreeMap<>();
     double square = 0;
-    for (Map.Entry<String, Tensor> e : Checkpoint.load(previousModel).tensors().entrySet()) {
+    for (Map.Entry<String, Tensor> e : ModelFolder.open(previousModel).tensors().entrySet()) {
       String name = e.getKey();
       float[] w = e.getValue().floats();
       float[] average =
@@ -84,7 +84,7 @@ public final class OuterStep {
     }
     Path folder = Files2.folder(outDir.resolve("model"));
     Path source = Files2.modelFolder(folders.getFirst());
-    io.gracebeam.worker.methods.model.LlavaConfig.read(source).write(folder);
+    ModelFolder.open(source).config().write(folder);
     CheckpointWriter.write(folder, out);
     Files2.copySideFiles(source, folder);
     StateFile.write(outDir.resolve(StateFile.FILE), state);

@@ -9,14 +9,17 @@ import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Hash;
-import io.gracebeam.worker.methods.image.ImageProcessor;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.text.WordTokenizerBuilder;
+import io.gracebeam.worker.methods.family.Families;
+import io.gracebeam.worker.methods.family.ModelFamily;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.ModelConfig;
+import io.gracebeam.worker.methods.model.ModelParameter;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -52,12 +55,13 @@ public final class Prepare {
         texts.add(x.answer());
       }
     }
-    WordTokenizerBuilder.write(outDir, texts);
-    ImageProcessor.writeConfig(outDir, work.getShape().getImageSize());
-    LlavaConfig config = Vocabulary.read(outDir).config(work.getShape());
+    ModelFamily family = Families.find().starting(work.getShape().getFamily());
+    ModelConfig config = family.start(work.getShape(), texts, outDir);
     Curves curves = new Curves();
-    try (LlavaModel model = LlavaModel.createForTraining(engine, config, initial(config, seed))) {
-      BatchMaker maker = new BatchMaker(data, outDir, config);
+    try (InputMaker inputs = family.inputs(outDir, config);
+        VisionLanguageModel model =
+            VisionLanguageModel.createForTraining(engine, config, initial(config, seed))) {
+      BatchMaker maker = new BatchMaker(data, inputs);
       if (work.getTower().getSteps() > 0) {
         TowerTrainer.run(
             engine,
@@ -94,7 +98,7 @@ public final class Prepare {
 
   private static void instruct(
       EngineHandle engine,
-      LlavaModel model,
+      VisionLanguageModel model,
       Dataset data,
       BatchMaker maker,
       Training t,
@@ -133,56 +137,24 @@ public final class Prepare {
   }
 
   /**
-   * Random start: matrices normal with deviation 1 / sqrt(inputs), those that write into a residual
-   * stream divided by sqrt(2 layers) (Radford et al. 2019), token and position embeddings 0.5 (what
-   * is added to them has deviation about 1 and must not drown them), class embedding and head 0.02,
-   * norms 1, biases 0. Each value depends on seed, name and index only.
+   * The values that a model starts from, see {@link ModelParameter.Start}. Each depends on seed,
+   * name and index only.
    */
-  static Map<String, float[]> initial(LlavaConfig config, long seed) {
+  public static Map<String, float[]> initial(ModelConfig config, long seed) {
     Map<String, float[]> out = new HashMap<>();
-    config
-        .parameterShapes()
-        .forEach(
-            (name, shape) -> {
-              long size = 1;
-              for (long d : shape) {
-                size *= d;
-              }
-              float[] v = new float[Math.toIntExact(size)];
-              if (name.endsWith(".bias")) {
-                out.put(name, v);
-                return;
-              }
-              if (shape.length == 1 && !name.endsWith("class_embedding")) {
-                java.util.Arrays.fill(v, 1f);
-                out.put(name, v);
-                return;
-              }
-              double deviation = deviation(name, size / shape[0], config);
-              long key = Hash.key(seed, name);
-              for (int i = 0; i < v.length; i++) {
-                v[i] = (float) (deviation * Hash.gaussian(key, i));
-              }
-              out.put(name, v);
-            });
+    for (ModelParameter parameter : config.parameters().all()) {
+      ModelParameter.Start start = parameter.start();
+      float[] v = new float[Math.toIntExact(parameter.size())];
+      Arrays.fill(v, start.constant());
+      if (start.deviation() != 0) {
+        long key = Hash.key(seed, parameter.name());
+        for (int i = 0; i < v.length; i++) {
+          v[i] = (float) (start.deviation() * Hash.gaussian(key, i));
+        }
+      }
+      out.put(parameter.name(), v);
+    }
     return out;
-  }
-
-  private static double deviation(String name, long inputs, LlavaConfig config) {
-    if (name.contains("position_embedding") || name.contains("embed_tokens")) {
-      return 0.5;
-    }
-    if (name.contains("lm_head") || name.endsWith("class_embedding")) {
-      return 0.02;
-    }
-    double d = 1 / Math.sqrt(inputs);
-    if (name.contains("o_proj") || name.contains("down_proj")) {
-      return d / Math.sqrt(2.0 * config.text().layers());
-    }
-    if (name.contains("out_proj") || name.contains("fc2")) {
-      return d / Math.sqrt(2.0 * config.vision().layers());
-    }
-    return d;
   }
 
   private static double share(PrepareWork work) {

@@ -4,7 +4,7 @@ import io.gracebeam.worker.kernels.GatedDkd;
 import io.gracebeam.worker.kernels.TeacherRows;
 import io.gracebeam.worker.kernels.TokenLosses;
 import io.gracebeam.worker.kernels.TopK;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -27,7 +27,7 @@ final class RowLosses {
   private final double[] shares;
   private final double[] weights;
   private final GatedDkd.Options options;
-  private final SignalHeader shape;
+  private final SignalForm shape;
   private double ce;
   private double gdkd;
 
@@ -46,7 +46,7 @@ final class RowLosses {
       double[] shares,
       double beta,
       GatedDkd.Options options,
-      SignalHeader shape) {
+      SignalForm shape) {
     this.sources = sources;
     this.targets = sources.stream().flatMapToInt(s -> Arrays.stream(s.targets())).toArray();
     this.vocab = vocab;
@@ -70,7 +70,7 @@ final class RowLosses {
   void apply(MemorySegment logits, int first, int count) {
     if (options == null) {
       add(logits, first, count, null);
-    } else if (shape.form() == SignalHeader.Form.TOP_K) {
+    } else if (shape.rows() == SignalForm.Rows.TOP_K) {
       add(logits, first, count, listed(first, count));
     } else {
       // Example by example, since all of the teacher's logits are too many to be copied.
@@ -149,10 +149,10 @@ final class RowLosses {
           System.arraycopy(t.logits(), own * k, values, at * k, n * k);
           System.arraycopy(t.ids(), own * k, ids, at * k, n * k);
           for (int i = 0; i < n; i++) {
-            known[0][at + i] = t.entropy()[own + i];
-            known[1][at + i] = t.targetLogProb()[own + i];
-            known[2][at + i] = t.logSumExp()[own + i];
-            known[3][at + i] = t.nonTargetLogSumExp()[own + i];
+            known[0][at + i] = t.statistics().entropy()[own + i];
+            known[1][at + i] = t.statistics().targetLogProb()[own + i];
+            known[2][at + i] = t.statistics().logSumExp()[own + i];
+            known[3][at + i] = t.statistics().nonTargetLogSumExp()[own + i];
           }
         });
     return TeacherRows.topK(

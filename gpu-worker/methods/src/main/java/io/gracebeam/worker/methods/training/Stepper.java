@@ -13,8 +13,9 @@ import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Item;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.Batch;
 import io.gracebeam.worker.methods.model.TrainingPass;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
@@ -66,7 +67,7 @@ final class Stepper {
   }
 
   private final EngineHandle engine;
-  private final LlavaModel model;
+  private final VisionLanguageModel model;
   private final BatchMaker maker;
   private final Losses losses;
   private final SignalReader signals;
@@ -74,7 +75,7 @@ final class Stepper {
 
   Stepper(
       EngineHandle engine,
-      LlavaModel model,
+      VisionLanguageModel model,
       BatchMaker maker,
       Losses losses,
       SignalReader signals,
@@ -118,7 +119,7 @@ final class Stepper {
           weights.where(), names(batch), maker.bad().getOrDefault(batch[0], "no teacher signals"));
     }
     // All that the teacher says is in memory for one micro-batch at a time.
-    good.sort(Comparator.comparingInt(i -> maker.item(i).ids().length));
+    good.sort(Comparator.comparingInt(i -> maker.item(i).length()));
     List<Example> weighed =
         good.stream().map(i -> example(i, signals == null ? null : signals.scalars(i))).toList();
     return accumulate(
@@ -133,13 +134,13 @@ final class Stepper {
   }
 
   private Example example(int index, Signals own) {
-    return new Example(maker.item(index), maker.image(index), own);
+    return new Example(maker.item(index), own);
   }
 
   /** The same for examples at hand. */
   Losses.Total accumulate(List<Example> batch, Limits limits, Weights weights) {
     List<Example> sorted = new ArrayList<>(batch);
-    sorted.sort(Comparator.comparingInt(e -> e.item().ids().length));
+    sorted.sort(Comparator.comparingInt(e -> e.item().length()));
     return accumulate(sorted.size(), losses.norms(sorted), sorted::get, limits, weights);
   }
 
@@ -171,60 +172,62 @@ final class Stepper {
     try (NDManager manager = model.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray pixels =
-          BatchMaker.pixels(manager, part.stream().map(Example::pixels).toList(), model.config());
-      int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
-      long[][] ids = BatchMaker.ids(items, model.config());
+      Batch batch = BatchMaker.batch(items, model.config());
       TrainingPass f =
           limits.checkpoints()
-              ? model.checkpointedPass(pixels, ids, rows)
-              : model.trainingPass(pixels, ids, rows);
+              ? model.checkpointedPass(manager, batch)
+              : model.trainingPass(manager, batch);
       RowLosses tokens = losses.rows(items, teacher, model.config().vocab(), norms, weights.beta());
       NDArray d = model.head().backward(f.rows(), limits.lossBytes(), tokens::apply);
       tokens.addTo(total);
       finite(new float[] {(float) (total.ce + total.gdkd)}, weights, items);
       NDArray dStates =
-          losses.relates()
-              ? relations(manager, f.visualStates(), items, teacher, norms, limits, weights, total)
+          losses.relates() && f.visualStates() != null
+              ? relations(
+                  f.visualStates(),
+                  part,
+                  new Losses.Relation(norms.images(), weights.omega(), limits.lossBytes()),
+                  weights,
+                  total)
               : null;
       finite(new float[] {(float) total.rcka}, weights, items);
       f.backward(collector, d, dStates);
     }
   }
 
-  /** Gradient of the relational losses by the states [B, n, d], of one image at a time. */
+  /**
+   * Gradient of the relational losses with respect to the states [visual tokens, d], image by
+   * image; 0 for images that are too small.
+   */
   private NDArray relations(
-      NDManager manager,
       NDArray visual,
-      List<Item> items,
-      List<Signals> teacher,
-      Losses.Norms norms,
-      Limits limits,
+      List<Example> part,
+      Losses.Relation how,
       Weights weights,
       Losses.Total total) {
-    Shape shape = visual.getShape();
-    int n = (int) shape.get(1);
-    int width = (int) shape.get(2);
-    NDArray out = manager.create(shape, DataType.FLOAT32);
+    NDManager manager = visual.getManager();
+    NDArray out = manager.zeros(visual.getShape(), DataType.FLOAT32);
+    List<Item> items = part.stream().map(Example::item).toList();
+    long width = visual.getShape().get(1);
+    int at = 0;
     try (NDArray states = visual.stopGradient()) {
-      for (int i = 0; i < teacher.size(); i++) {
-        NDIndex image = new NDIndex().addSliceDim(i, i + 1);
-        try (NDArray own = states.get(image)) {
-          float[] values = own.toFloatArray();
-          finite(values, weights, items);
-          float[] d =
-              losses.relation(
-                  values,
-                  n,
-                  width,
-                  teacher.get(i),
-                  norms,
-                  weights.omega(),
-                  limits.lossBytes(),
-                  total);
-          try (NDArray part = EngineArrays.of(manager, d, new Shape(1, n, width))) {
-            out.set(image, part);
+      for (Example example : part) {
+        int[] tokens = example.item().visualTokens();
+        for (int k = 0; k < tokens.length; k++) {
+          int n = tokens[k];
+          if (Losses.relates(n)) {
+            NDIndex image = new NDIndex().addSliceDim(at, at + n);
+            try (NDArray own = states.get(image)) {
+              float[] values = own.toFloatArray();
+              finite(values, weights, items);
+              float[] gram = example.signals().grams().get(k);
+              float[] d = losses.relation(gram, values, n, how, total);
+              try (NDArray gradient = EngineArrays.of(manager, d, new Shape(n, width))) {
+                out.set(image, gradient);
+              }
+            }
           }
+          at += n;
         }
       }
     }
@@ -239,18 +242,16 @@ final class Stepper {
               + " vocabulary",
           item.id());
     }
-    if (losses.relates()
-        && (s.gram() == null || s.gram().length != squared(model.config().imageTokens()))) {
+    if (losses.relates() && s.grams().size() < s.visualTokens().length) {
+      throw GraceException.user("RCKA needs Gram matrices; the teacher signals have none");
+    }
+    if (losses.relates() && !Arrays.equals(s.visualTokens(), item.visualTokens())) {
       throw GraceException.user(
-          "RCKA needs Gram matrices of the student's %d visual tokens; the teacher signals have %s",
-          model.config().imageTokens(),
-          s.gram() == null ? "none" : (int) Math.sqrt(s.gram().length) + " tokens");
+          "example %s: RCKA needs Gram matrices of the student's visual tokens; its images have %s,"
+              + " those of the teacher signals %s",
+          item.id(), Arrays.toString(item.visualTokens()), Arrays.toString(s.visualTokens()));
     }
     return s;
-  }
-
-  private static long squared(int n) {
-    return (long) n * n;
   }
 
   private static void finite(float[] values, Weights weights, List<Item> items) {

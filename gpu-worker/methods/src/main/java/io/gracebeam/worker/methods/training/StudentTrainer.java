@@ -13,7 +13,10 @@ import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Hash;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.Part;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
@@ -54,7 +57,7 @@ public final class StudentTrainer {
       Path outDir,
       Progress progress) {
     Path student = Files2.input(inputs, "student");
-    Path folder = Files2.modelFolder(student);
+    ModelFolder folder = ModelFolder.open(Files2.modelFolder(student));
     Dataset dataset = Dataset.open(Files2.input(inputs, "dataset"));
     Variant variant = work.getVariant();
     boolean teacher =
@@ -68,7 +71,8 @@ public final class StudentTrainer {
     long from = total * work.getRound() / rounds;
     long to = total * (work.getRound() + 1L) / rounds;
 
-    try (LlavaModel model = LlavaModel.loadForTraining(engine, folder)) {
+    try (InputMaker inputMaker = folder.inputs();
+        VisionLanguageModel model = folder.loadForTraining(engine)) {
       if (signals != null) {
         check(signals, model, work.getGrace());
       }
@@ -85,10 +89,9 @@ public final class StudentTrainer {
       if (work.getRound() > 0) {
         restore(parameters, controller, stateFile(inputs, student));
       }
-      Losses losses =
-          new Losses(variant, work.getGrace(), signals == null ? null : signals.shape());
+      Losses losses = new Losses(variant, work.getGrace(), signals == null ? null : signals.form());
       Curves curves = new Curves();
-      BatchMaker maker = new BatchMaker(dataset, folder, model.config());
+      BatchMaker maker = new BatchMaker(dataset, inputMaker);
       Stepper stepper = new Stepper(engine, model, maker, losses, signals, parameters);
       long order = Hash.key(seed, "order");
       for (long step = from; step < to; step++) {
@@ -109,7 +112,7 @@ public final class StudentTrainer {
             (double) (step + 1 - from) / (to - from),
             "training: step %d of %d, loss %.3f".formatted(step + 1, total, loss.ce));
       }
-      write(model, parameters, controller, to, folder, outDir);
+      write(model, parameters, controller, to, folder.path(), outDir);
       curves.write(outDir);
       return measures(curves, maker, to - from);
     }
@@ -119,7 +122,7 @@ public final class StudentTrainer {
    * Parameters that training may change: all, or all but the vision tower; never those that no pass
    * touches.
    */
-  static Map<String, NDArray> trainable(LlavaModel model, boolean vision) {
+  static Map<String, NDArray> trainable(VisionLanguageModel model, boolean vision) {
     Map<String, NDArray> out = new java.util.LinkedHashMap<>(model.parameters());
     // Engine-owned aligned memory, so that products round the same in every run.
     out.values()
@@ -131,7 +134,7 @@ public final class StudentTrainer {
             });
     out.keySet().removeAll(model.unusedParameters());
     if (!vision) {
-      out.keySet().removeIf(n -> n.startsWith("vision_tower."));
+      out.keySet().removeIf(n -> model.layout().get(n).place().part() == Part.VISION);
     }
     return out;
   }
@@ -154,16 +157,16 @@ public final class StudentTrainer {
         : IbController.fixed(v.getFixedBeta());
   }
 
-  private static void check(SignalReader signals, LlavaModel model, Grace grace) {
-    if (signals.shape().vocab() != model.config().vocab()) {
+  private static void check(SignalReader signals, VisionLanguageModel model, Grace grace) {
+    if (signals.form().vocab() != model.config().vocab()) {
       throw GraceException.user(
           "teacher and student have different vocabularies: %d and %d tokens; allowed is the same",
-          signals.shape().vocab(), model.config().vocab());
+          signals.form().vocab(), model.config().vocab());
     }
-    if (Math.abs(signals.shape().temperature() - grace.getTemperature()) > 1e-6) {
+    if (Math.abs(signals.form().temperature() - grace.getTemperature()) > 1e-6) {
       throw GraceException.user(
           "grace.temperature is %s; the teacher signals are for %s",
-          grace.getTemperature(), signals.shape().temperature());
+          grace.getTemperature(), signals.form().temperature());
     }
   }
 
@@ -208,7 +211,7 @@ public final class StudentTrainer {
   }
 
   private static void write(
-      LlavaModel model,
+      VisionLanguageModel model,
       Parameters parameters,
       IbController controller,
       long step,
@@ -227,7 +230,7 @@ public final class StudentTrainer {
   }
 
   /** Writes a dense folder of the model's masters. */
-  static void writeModel(LlavaModel model, Path sideFiles, Path folder) {
+  static void writeModel(VisionLanguageModel model, Path sideFiles, Path folder) {
     SortedMap<String, Tensor> tensors = new TreeMap<>();
     model
         .parameters()

@@ -13,8 +13,12 @@ import io.gracebeam.worker.kernels.TokenLosses;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Hash;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.data.Item;
+import io.gracebeam.worker.methods.model.ModelImage;
+import io.gracebeam.worker.methods.model.Part;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.model.VisionPass;
+import io.gracebeam.worker.methods.model.VisionTower;
 import io.gracebeam.worker.methods.work.Progress;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -34,7 +38,7 @@ final class TowerTrainer {
   /** Trains the tower of the model; leaves the new weights in the model's arrays. */
   static void run(
       EngineHandle engine,
-      LlavaModel model,
+      VisionLanguageModel model,
       Dataset dataset,
       BatchMaker maker,
       Training t,
@@ -43,8 +47,9 @@ final class TowerTrainer {
       Progress progress) {
     List<String> classes = dataset.classes();
     int grid = grid(dataset);
-    int dv = model.config().vision().width();
-    int patches = model.config().vision().patches();
+    VisionTower.PatchFeatures sizes = model.patchFeatures();
+    int dv = sizes.width();
+    int patches = sizes.patches();
     int[] all = dataset.shard(0, 1);
     float[] headValues = new float[classes.size() * dv];
     long key = Hash.key(seed, "tower-head");
@@ -59,7 +64,7 @@ final class TowerTrainer {
       StudentTrainer.trainable(model, true)
           .forEach(
               (n, a) -> {
-                if (n.startsWith("vision_tower.")) {
+                if (model.layout().get(n).place().part() == Part.VISION) {
                   trainable.put(n, a);
                 }
               });
@@ -89,7 +94,7 @@ final class TowerTrainer {
 
   private static double accumulate(
       EngineHandle engine,
-      LlavaModel model,
+      VisionLanguageModel model,
       Dataset dataset,
       BatchMaker maker,
       int[] batch,
@@ -118,7 +123,7 @@ final class TowerTrainer {
         try (NDManager manager = model.manager().newSubManager();
             NDScope scope = new NDScope()) {
           scope.suppressNotUsedWarning();
-          VisionPass pass = model.visionPass(maker.pixels(manager, part));
+          VisionPass pass = model.visionPass(manager, images(maker, part));
           NDArray features = pass.features();
           long n = features.getShape().get(1);
           if (n != pool.getShape().get(2)) {
@@ -149,6 +154,21 @@ final class TowerTrainer {
       }
     }
     return loss;
+  }
+
+  /** The one image of each example. */
+  private static List<ModelImage> images(BatchMaker maker, int[] part) {
+    List<ModelImage> out = new ArrayList<>();
+    for (int i : part) {
+      Item item = maker.item(i);
+      if (item.input().images().size() != 1) {
+        throw GraceException.data(
+            "example %s: %d images; tower pre-training needs one in each example",
+            item.id(), item.input().images().size());
+      }
+      out.add(item.input().images().getFirst().image());
+    }
+    return out;
   }
 
   private static float[] finite(float[] v, int step) {

@@ -2,6 +2,7 @@ package io.gracebeam.worker.methods.training;
 
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Grace;
+import io.gracebeam.proto.v1.ModelShape;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.engine.EngineHandle;
@@ -9,13 +10,19 @@ import io.gracebeam.worker.kernels.Rcka;
 import io.gracebeam.worker.kernels.TeacherStatistics;
 import io.gracebeam.worker.methods.data.Hash;
 import io.gracebeam.worker.methods.data.Item;
-import io.gracebeam.worker.methods.data.PixelCache;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.family.Families;
+import io.gracebeam.worker.methods.model.ModelConfig;
+import io.gracebeam.worker.methods.model.ModelImage;
+import io.gracebeam.worker.methods.model.ModelInput;
+import io.gracebeam.worker.methods.model.PixelCache;
+import io.gracebeam.worker.methods.model.SpecialTokens;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Set;
 
 /**
  * Full training steps on random weights, images, tokens and teacher signals of a given shape, for
@@ -30,23 +37,30 @@ public final class TrainBench implements AutoCloseable {
   /**
    * What is trained.
    *
+   * @param imageSize side of an image in pixels
    * @param examples per step
    * @param micro examples per micro-batch
    * @param textTokens tokens behind the image's
    * @param supervised of those, at the end
    */
   public record Shape(
-      String name, LlavaConfig config, int examples, int micro, int textTokens, int supervised) {
+      String name,
+      ModelConfig config,
+      int imageSize,
+      int examples,
+      int micro,
+      int textTokens,
+      int supervised) {
     /** The same examples in so many micro-batches, of which there are at most as many. */
     public Shape inMicroBatches(int count) {
       if (count < 1 || examples % count != 0) {
         throw GraceException.bug("%d examples in %d micro-batches", examples, count);
       }
-      return new Shape(name, config, examples, examples / count, textTokens, supervised);
+      return new Shape(name, config, imageSize, examples, examples / count, textTokens, supervised);
     }
   }
 
-  private final LlavaModel model;
+  private final VisionLanguageModel model;
   private final Parameters parameters;
   private final Stepper stepper;
   private final List<Example> batch = new ArrayList<>();
@@ -63,7 +77,7 @@ public final class TrainBench implements AutoCloseable {
     this(engine, shape, quantized, distilled, false);
   }
 
-  /** The same, perhaps with {@code checkpoint_blocks}. */
+  /** Makes weights and data, for training with {@code checkpoint_blocks} or without. */
   public TrainBench(
       EngineHandle engine, Shape shape, boolean quantized, boolean distilled, boolean checkpoints) {
     this.training =
@@ -80,7 +94,8 @@ public final class TrainBench implements AutoCloseable {
             .setCheckpointBlocks(checkpoints)
             .build();
     this.model =
-        LlavaModel.createForTraining(engine, shape.config(), Prepare.initial(shape.config(), 1));
+        VisionLanguageModel.createForTraining(
+            engine, shape.config(), Prepare.initial(shape.config(), 1));
     this.parameters = new Parameters(StudentTrainer.trainable(model, true), model.masters());
     if (quantized) {
       parameters.quantize(model.quantizableWeights(), 4, GROUP, false);
@@ -95,16 +110,12 @@ public final class TrainBench implements AutoCloseable {
                     .setRcka(true)
                     .build(),
                 Grace.newBuilder().setTemperature(TEMPERATURE).setAlpha(1).setBetaDkd(4).build(),
-                new SignalHeader(
-                    SignalHeader.Form.FULL_F32,
+                new SignalForm(
+                    SignalForm.Rows.FULL_F32,
                     shape.config().vocab(),
                     0,
                     TEMPERATURE,
-                    SignalHeader.Gram.F32,
-                    shape.config().imageTokens(),
-                    0,
-                    0,
-                    0))
+                    SignalForm.Gram.F32))
             : new Losses(Variant.getDefaultInstance(), Grace.getDefaultInstance(), null);
     this.stepper = new Stepper(engine, model, null, losses, null, parameters);
     for (int i = 0; i < shape.examples(); i++) {
@@ -114,28 +125,51 @@ public final class TrainBench implements AutoCloseable {
 
   /** The demo's student, as photos.start.yaml has it. */
   public static Shape student() {
-    LlavaConfig.Vision vision = new LlavaConfig.Vision(64, 8, 96, 4, 3, 384, 96, 1e-5);
-    LlavaConfig.Text text = new LlavaConfig.Text(128, 128, 3, 2, 2, 64, 352, 2048, 1e-5, 10000);
-    return new Shape("student", config(vision, text), 32, 16, 80, 14);
+    ModelShape.Builder shape =
+        ModelShape.newBuilder()
+            .setImageSize(64)
+            .setPatchSize(8)
+            .setVisionWidth(96)
+            .setVisionLayers(4)
+            .setVisionHeads(3)
+            .setVisionMlp(384)
+            .setWidth(128)
+            .setLayers(3)
+            .setHeads(2)
+            .setKvHeads(2)
+            .setMlp(352);
+    return new Shape("student", config(shape, 128), 64, 32, 16, 80, 14);
   }
 
   /** Four decoder layers with Qwen2-VL-2B's sizes behind a small tower. */
   public static Shape qwen2Vl2b() {
-    LlavaConfig.Vision vision = new LlavaConfig.Vision(224, 14, 64, 2, 2, 128, 64, 1e-5);
-    LlavaConfig.Text text = new LlavaConfig.Text(8192, 1536, 4, 12, 2, 128, 8960, 4096, 1e-6, 1e6);
-    return new Shape("qwen2-vl-2b", config(vision, text), 4, 1, 128, 64);
+    ModelShape.Builder shape =
+        ModelShape.newBuilder()
+            .setImageSize(224)
+            .setPatchSize(14)
+            .setVisionWidth(64)
+            .setVisionLayers(2)
+            .setVisionHeads(2)
+            .setVisionMlp(128)
+            .setWidth(1536)
+            .setLayers(4)
+            .setHeads(12)
+            .setKvHeads(2)
+            .setMlp(8960);
+    return new Shape("qwen2-vl-2b", config(shape, 8192), 224, 4, 1, 128, 64);
   }
 
-  private static LlavaConfig config(LlavaConfig.Vision vision, LlavaConfig.Text text) {
-    return new LlavaConfig(vision, text, IMAGE, vision.patches(), -2, true, BOS, 2, 0, true, false);
+  private static ModelConfig config(ModelShape.Builder shape, int vocab) {
+    SpecialTokens tokens = new SpecialTokens(IMAGE, BOS, Set.of(2), 0);
+    return Families.find().starting("").shaped(shape.build(), vocab, tokens);
   }
 
   static Example example(Shape shape, int number, boolean distilled) {
-    LlavaConfig c = shape.config();
+    ModelConfig c = shape.config();
     int n = c.imageTokens();
     long key = Hash.key(2, "bench-" + number);
     long[] ids = new long[1 + n + shape.textTokens()];
-    java.util.Arrays.fill(ids, 1, n + 1, IMAGE);
+    Arrays.fill(ids, 1, n + 1, IMAGE);
     ids[0] = BOS;
     for (int i = n + 1; i < ids.length; i++) {
       ids[i] = 4 + Math.floorMod(Double.hashCode(Hash.gaussian(key, i)), c.vocab() - 4);
@@ -147,12 +181,25 @@ public final class TrainBench implements AutoCloseable {
       rows[i] = ids.length - t + i - 1;
       targets[i] = (int) ids[rows[i] + 1];
     }
-    float[] pixels = gaussians(key, 1 << 20, 3 * c.vision().imageSize() * c.vision().imageSize());
-    Item item = new Item("bench-" + number, ids, rows, targets, new int[t]);
-    return new Example(item, PixelCache.of(pixels), distilled ? signals(c, key, targets) : null);
+    int size = shape.imageSize();
+    ModelImage image =
+        new ModelImage(
+            PixelCache.of(gaussians(key, 1 << 20, 3 * size * size)),
+            new long[] {3, size, size},
+            new ModelImage.Grid(1, 1, n),
+            n);
+    ModelInput input =
+        new ModelInput(
+            ids,
+            new boolean[ids.length],
+            List.of(new ModelInput.Placed(image, 1)),
+            null,
+            ids.length);
+    Item item = new Item("bench-" + number, input, rows, targets, new int[t]);
+    return new Example(item, distilled ? signals(c, key, targets) : null);
   }
 
-  private static Signals signals(LlavaConfig c, long key, int[] targets) {
+  private static Signals signals(ModelConfig c, long key, int[] targets) {
     int t = targets.length;
     float[] logits = gaussians(key, 1L << 40, t * c.vocab());
     float[][] s = new float[4][t];
@@ -165,7 +212,14 @@ public final class TrainBench implements AutoCloseable {
     }
     int n = c.imageTokens();
     float[] gram = Rcka.gram(gaussians(key, 1L << 41, n * 16), n, 16);
-    return new Signals(null, targets, s[0], s[1], s[2], s[3], null, logits, gram);
+    return new Signals(
+        null,
+        targets,
+        new Signals.Statistics(s[0], s[1], s[2], s[3]),
+        null,
+        logits,
+        new int[] {n},
+        List.of(gram));
   }
 
   private static float[] gaussians(long key, long from, int count) {

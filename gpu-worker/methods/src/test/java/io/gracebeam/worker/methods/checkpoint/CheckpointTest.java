@@ -28,7 +28,7 @@ class CheckpointTest {
   }
 
   private void refused(String part) {
-    assertThatThrownBy(() -> Checkpoint.load(dir))
+    assertThatThrownBy(() -> Checkpoint.load(dir, TensorNaming.AS_IS))
         .isInstanceOfSatisfying(
             GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA))
         .hasMessageContaining(part)
@@ -53,7 +53,8 @@ class CheckpointTest {
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}|8|unused bytes",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}|8|behind the last",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}|8|call for 12",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}|8|beyond 2^63",
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}|8|beyond"
+            + " 2^63",
         "{\"a\":{\"dtype\":\"Q7\",\"shape\":[1],\"data_offsets\":[0,4]}}|4|element type",
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}|4|integers from 0",
         "{\"a\":{},\"a\":{}}|0|not valid JSON",
@@ -88,7 +89,8 @@ class CheckpointTest {
   @Test
   void shardsRoundTripAndMissingOnesAreNamed() throws Exception {
     CheckpointWriter.write(dir, two(), 8);
-    assertThat(Checkpoint.load(dir).tensors().get("b").floats()).containsExactly(3, 4);
+    assertThat(Checkpoint.load(dir, TensorNaming.AS_IS).tensors().get("b").floats())
+        .containsExactly(3, 4);
     Files.delete(dir.resolve("model-00002-of-00002.safetensors"));
     refused("model-00002-of-00002.safetensors");
   }
@@ -104,6 +106,7 @@ class CheckpointTest {
     Safetensors.write(dir.resolve("elsewhere.safetensors"), two());
     Files.createSymbolicLink(
         inner.resolve("model.safetensors"), dir.resolve("elsewhere.safetensors"));
-    assertThatThrownBy(() -> Checkpoint.load(inner)).hasMessageContaining("outside");
+    assertThatThrownBy(() -> Checkpoint.load(inner, TensorNaming.AS_IS))
+        .hasMessageContaining("outside");
   }
 }

@@ -73,8 +73,8 @@ class TensorRowsTest {
   })
   void rowsAreThoseOfTheCheckpoint(DType type, int rows, int cols) {
     write(random(type, rows, cols), 64);
-    Checkpoint checkpoint = Checkpoint.open(dir);
-    float[] all = Checkpoint.load(dir).tensors().get(TABLE).floats();
+    Checkpoint checkpoint = Checkpoint.open(dir, TensorNaming.AS_IS);
+    float[] all = Checkpoint.load(dir, TensorNaming.AS_IS).tensors().get(TABLE).floats();
     assertThat(checkpoint.tensor(TABLE).floats()).containsExactly(all);
     try (TensorRows table = checkpoint.rows(TABLE)) {
       assertThat(table.rows()).isEqualTo(rows);
@@ -102,7 +102,7 @@ class TensorRowsTest {
     TensorInfo info = Safetensors.read(file).get(TABLE);
     try (TensorRows open = TensorRows.open(file, TABLE)) {
       cut(file, info.end() - 1);
-      refused(Category.DATA, "within the file", () -> Checkpoint.open(dir));
+      refused(Category.DATA, "within the file", () -> Checkpoint.open(dir, TensorNaming.AS_IS));
       refused(Category.DATA, "within the file", () -> TensorRows.open(file, TABLE));
       refused(Category.DATA, "truncated in tensor " + TABLE, () -> TensorRows.open(file, info));
       // What was opened before gives the rows that are left.
@@ -131,7 +131,7 @@ class TensorRowsTest {
     data.put(14 * type.bytes() - 1, (byte) 0x7f);
     data.put(14 * type.bytes() - 2, (byte) (type == DType.F16 ? 0x7c : 0xff));
     write(table, Integer.MAX_VALUE);
-    Checkpoint checkpoint = Checkpoint.open(dir);
+    Checkpoint checkpoint = Checkpoint.open(dir, TensorNaming.AS_IS);
     refused(Category.DATA, "at element 13; allowed: finite", () -> checkpoint.rows(TABLE));
     refused(Category.DATA, "at element 13; allowed: finite", () -> checkpoint.tensor(TABLE));
   }
@@ -139,7 +139,7 @@ class TensorRowsTest {
   @Test
   void whatIsNoMatrixOfNumbersIsRefused() {
     write(random(DType.I32, 3, 4), Integer.MAX_VALUE);
-    Checkpoint checkpoint = Checkpoint.open(dir);
+    Checkpoint checkpoint = Checkpoint.open(dir, TensorNaming.AS_IS);
     for (String name : new String[] {TABLE, "language_model.model.norm.weight", "none"}) {
       refused(Category.DATA, "no matrix of numbers named " + name, () -> checkpoint.rows(name));
       refused(
@@ -154,7 +154,7 @@ class TensorRowsTest {
   void neitherInterruptsNorDeletionCloseTheFile() throws IOException {
     Tensor table = random(DType.F32, 3, 4);
     write(table, Integer.MAX_VALUE);
-    try (TensorRows rows = Checkpoint.open(dir).rows(TABLE)) {
+    try (TensorRows rows = Checkpoint.open(dir, TensorNaming.AS_IS).rows(TABLE)) {
       float[] row = new float[4];
       Thread.currentThread().interrupt();
       rows.row(1, row, 0);

@@ -1,32 +1,34 @@
 package io.gracebeam.worker.methods.export;
 
+import io.gracebeam.worker.methods.quantize.Linear;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.types.Shape;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.Variant;
-import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.kernels.PackedWeight;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
-import io.gracebeam.worker.methods.image.ImageProcessor;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.Batch;
 import io.gracebeam.worker.methods.model.Forward;
 import io.gracebeam.worker.methods.model.Generated;
 import io.gracebeam.worker.methods.model.Generator;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.model.Part;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.ModelConfig;
+import io.gracebeam.worker.methods.model.ModelParameter;
 import io.gracebeam.worker.methods.model.Prompt;
-import io.gracebeam.worker.methods.text.ChatTokenizer;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.testing.Llava;
+import io.gracebeam.worker.methods.text.Turn;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import io.gracebeam.worker.methods.work.Files2;
@@ -90,8 +92,8 @@ class LayoutsTest {
   }
 
   /** Logits of one pass behind the last image token. */
-  private static float[] logits(LlavaModel model) {
-    LlavaConfig c = model.config();
+  private static float[] logits(VisionLanguageModel model) {
+    LlavaConfig c = (LlavaConfig) model.config();
     int n = c.imageTokens();
     long[] ids = new long[n + 4];
     Arrays.fill(ids, 1, n + 1, c.imageToken());
@@ -103,12 +105,9 @@ class LayoutsTest {
     for (int i = 0; i < pixels.length; i++) {
       pixels[i] = (i * 37 % 101) / 50f - 1;
     }
+    Batch batch = Llava.batch(c, pixels, new long[][] {ids}, new int[][] {{n + 1, n + 2, n + 3}});
     try (NDManager manager = model.manager().newSubManager();
-        Forward f =
-            model.forward(
-                EngineArrays.of(manager, pixels, new Shape(1, 3, side, side)),
-                new long[][] {ids},
-                new int[][] {{n + 1, n + 2, n + 3}})) {
+        Forward f = model.forward(manager, batch)) {
       return f.logits().toFloatArray();
     }
   }
@@ -161,15 +160,16 @@ class LayoutsTest {
   @Test
   void theOptionsChangeNothingElse() {
     Map<String, Tensor> plain =
-        Checkpoint.load(export("plain", student, "pack-quantized", variant().build())).tensors();
-    Map<String, Tensor> all =
-        Checkpoint.load(export("all", student, "pack-quantized", all8())).tensors();
+        Llava.tensors(export("plain", student, "pack-quantized", variant().build()));
+    Map<String, Tensor> all = Llava.tensors(export("all", student, "pack-quantized", all8()));
     int packed = 0;
     for (Map.Entry<String, Tensor> e : plain.entrySet()) {
       if (all.containsKey(e.getKey())) {
         assertThat(all.get(e.getKey()).data()).as(e.getKey()).isEqualTo(e.getValue().data());
       } else {
-        assertThat(Part.of(e.getKey())).as(e.getKey()).isPresent();
+        assertThat(Llava.config(student).parameters().linearPart(e.getKey()))
+            .as(e.getKey())
+            .isPresent();
         assertThat(all).containsKeys(e.getKey() + "_packed", e.getKey() + "_scale");
         packed++;
       }
@@ -212,12 +212,13 @@ class LayoutsTest {
   void packedPartsComputeWhatTheirNumbersSay(boolean tied) throws IOException {
     Path from = tied ? tiedStudent() : student;
     Variant v = all8();
-    try (LlavaModel packed =
+    try (VisionLanguageModel packed =
             PackedModel.load(
-                TinyWorld.ENGINE, export("packed-" + tied, from, "pack-quantized", v));
-        LlavaModel dense =
-            LlavaModel.load(TinyWorld.ENGINE, export("dense-" + tied, from, "dense", v));
-        LlavaModel original = LlavaModel.load(TinyWorld.ENGINE, from)) {
+                TinyWorld.ENGINE,
+                ModelFolder.open(export("packed-" + tied, from, "pack-quantized", v)));
+        VisionLanguageModel dense =
+            Llava.load(TinyWorld.ENGINE, export("dense-" + tied, from, "dense", v));
+        VisionLanguageModel original = Llava.load(TinyWorld.ENGINE, from)) {
       assertThat(packed.config().tied()).isFalse();
       // The table of embeddings is no array of the engine: it stays in its file.
       assertThat(packed.parameters()).hasSize(parameters(packed.config()) - 1);
@@ -231,15 +232,15 @@ class LayoutsTest {
     }
   }
 
-  private static int parameters(LlavaConfig config) {
+  private static int parameters(ModelConfig config) {
     return (int)
-        config.parameterShapes().keySet().stream().filter(n -> Part.of(n).isEmpty()).count();
+        config.parameters().all().stream().filter(p -> !p.is(ModelParameter.Trait.LINEAR)).count();
   }
 
   /** The student with its table of embeddings as its head. */
   private static Path tiedStudent() throws IOException {
     Path out = Files.createDirectories(root.resolve("tied"));
-    LlavaConfig c = LlavaConfig.read(student);
+    LlavaConfig c = Llava.config(student);
     LlavaConfig tied =
         new LlavaConfig(
             c.vision(),
@@ -254,7 +255,7 @@ class LayoutsTest {
             c.projectorBias(),
             true);
     tied.write(out);
-    SortedMap<String, Tensor> tensors = new TreeMap<>(Checkpoint.load(student).tensors());
+    SortedMap<String, Tensor> tensors = new TreeMap<>(Llava.tensors(student));
     tensors.put(EMBEDDING, tensors.remove(HEAD));
     CheckpointWriter.write(out, tensors);
     Files2.copySideFiles(student, out);
@@ -270,13 +271,13 @@ class LayoutsTest {
     Variant v = variant().setHeadBits(8).build();
     Path folder = export("head8", student, "dense", v);
     Path plain = export("head16", student, "dense", variant().build());
-    Map<String, Tensor> tensors = Checkpoint.load(plain).tensors();
+    Map<String, Tensor> tensors = Llava.tensors(plain);
     float[] head = tensors.get(HEAD).floats();
     float[] norm = tensors.get("language_model.model.norm.weight").floats();
     double step = most(head) / 127;
     double bound = norm.length * most(norm) * step / 2;
-    try (LlavaModel a = LlavaModel.load(TinyWorld.ENGINE, folder);
-        LlavaModel b = LlavaModel.load(TinyWorld.ENGINE, plain)) {
+    try (VisionLanguageModel a = Llava.load(TinyWorld.ENGINE, folder);
+        VisionLanguageModel b = Llava.load(TinyWorld.ENGINE, plain)) {
       double moved = distance(logits(a), logits(b));
       assertThat(moved).isPositive().isLessThan(bound * 1.001 + 1e-4);
     }
@@ -297,15 +298,15 @@ class LayoutsTest {
     Assumptions.assumeTrue(KernelProvider.best().name().equals("native"), "without native kernels");
     Variant v = all8().toBuilder().setHeadBits(headBits).setKvBits(kvBits).build();
     Path folder = export("answers-" + headBits + "-" + kvBits, student, "pack-quantized", v);
-    try (LlavaModel model = PackedModel.load(TinyWorld.ENGINE, folder);
-        ChatTokenizer tokenizer = ChatTokenizer.load(folder)) {
-      Generator generator = new Generator(model, tokenizer, ImageProcessor.load(folder));
+    try (VisionLanguageModel model = PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder));
+        InputMaker inputs = Llava.inputs(folder)) {
+      Generator generator = new Generator(model, inputs);
       List<Prompt> prompts = new ArrayList<>();
       for (int i = 0; i < 5; i++) {
         prompts.add(
             new Prompt(
-                data.resolve("images/%06d.png".formatted(i)),
-                List.of(new ChatTokenizer.Turn("what is there?", ""))));
+                List.of(data.resolve("images/%06d.png".formatted(i))),
+                List.of(new Turn("what is there?", ""))));
       }
       List<Generated> packed = generator.generate(prompts, 4);
       model.setPacked(null, 16);
@@ -332,7 +333,7 @@ class LayoutsTest {
         }) {
       assertThat(good).contains(change[0]);
       Files.writeString(file, good.replace(change[0], change[1]));
-      assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, folder))
+      assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder)))
           .isInstanceOfSatisfying(
               GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA))
           .hasMessageContaining(change[2]);
@@ -343,7 +344,7 @@ class LayoutsTest {
   @Test
   void tensorsThatAreMissingOrOfAnotherShapeAreRefused() throws IOException {
     Path folder = export("incomplete", student, "pack-quantized", variant().build());
-    SortedMap<String, Tensor> good = new TreeMap<>(Checkpoint.load(folder).tensors());
+    SortedMap<String, Tensor> good = new TreeMap<>(Llava.tensors(folder));
     Tensor two = Tensor.of(new long[] {2, 1}, new float[] {1, 2});
     String scale = "language_model.model.layers.1.mlp.up_proj.weight_scale";
     for (String name : new String[] {HEAD, EMBEDDING, scale}) {
@@ -356,21 +357,20 @@ class LayoutsTest {
           bad.put(name, other);
         }
         CheckpointWriter.write(folder, bad);
-        assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, folder))
+        assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder)))
             .isInstanceOfSatisfying(
                 GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA));
       }
     }
     CheckpointWriter.write(folder, good);
-    try (LlavaModel model = PackedModel.load(TinyWorld.ENGINE, folder)) {
+    try (VisionLanguageModel model = PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder))) {
       assertThat(model.parameters()).doesNotContainKey(EMBEDDING);
     }
   }
 
   @Test
   void rowsOfAPackedWeightAreThoseOfTheWhole() {
-    Map<String, Tensor> tensors =
-        Checkpoint.load(export("row", student, "pack-quantized", all8())).tensors();
+    Map<String, Tensor> tensors = Llava.tensors(export("row", student, "pack-quantized", all8()));
     Map<String, PackedWeight> packed =
         PackedModel.packedWeights(Scheme.read(root.resolve("row"), 8), tensors);
     assertThat(packed).hasSize(2 * 7 + 15);

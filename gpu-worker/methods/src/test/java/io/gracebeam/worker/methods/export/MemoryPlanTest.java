@@ -17,10 +17,12 @@ import io.gracebeam.worker.kernels.Kernels;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.PackedMatrix;
 import io.gracebeam.worker.kernels.PackedWeight;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
-import io.gracebeam.worker.methods.model.LlavaConfig;
+import io.gracebeam.worker.methods.family.ModelSizes;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import io.gracebeam.worker.methods.model.Part;
+import io.gracebeam.worker.methods.testing.Llava;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import io.gracebeam.worker.methods.work.Files2;
@@ -85,14 +87,15 @@ class MemoryPlanTest {
         Map.of("model", student),
         folder,
         Progress.NONE);
-    LlavaConfig config = LlavaConfig.read(folder);
-    Map<String, Tensor> tensors = Checkpoint.load(folder).tensors();
+    LlavaConfig config = Llava.config(folder);
+    Map<String, Tensor> tensors = Llava.tensors(folder);
     Map<String, PackedWeight> packed =
         PackedModel.packedWeights(Scheme.read(folder, config.text().headDim()), tensors);
     Map<String, float[]> values = new HashMap<>();
     long outside = 0;
-    for (String name : config.parameterShapes().keySet()) {
-      Optional<Part> part = Part.of(name);
+    ModelParameters parameters = config.parameters();
+    for (String name : parameters.names()) {
+      Optional<Part> part = parameters.linearPart(name);
       if (packed.containsKey(name)) {
         if (part.get() == Part.VISION || part.get() == Part.PROJECTOR) {
           try (PackedMatrix matrix = kernels.products().open(packed.get(name))) {
@@ -140,7 +143,8 @@ class MemoryPlanTest {
     Path folder = Files.createDirectories(root.resolve("no-llava"));
     Files.writeString(folder.resolve("config.json"), "{\"model_type\": \"bert\"}");
     Question question = new Question(4, 128, 2048);
-    refused(Category.DATA, "llava", () -> PLAN.ofModel(folder, question));
+    refused(
+        Category.USER, "'bert' is unknown; allowed: llava", () -> PLAN.ofModel(folder, question));
     refused(Category.DATA, "config.json", () -> PLAN.ofModel(root.resolve("none"), question));
     refused(Category.USER, "--shape is 'gpt'", () -> PLAN.ofShape("gpt", question));
     refused(Category.USER, "divisors", () -> PLAN.ofShape("qwen2-vl-2b", new Question(4, 100, 8)));

@@ -5,12 +5,14 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.worker.kernels.KernelProvider;
-import io.gracebeam.worker.methods.image.ImageProcessor;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.model.Generated;
 import io.gracebeam.worker.methods.model.Generator;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.InputMaker;
 import io.gracebeam.worker.methods.model.Prompt;
-import io.gracebeam.worker.methods.text.ChatTokenizer;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.testing.Llava;
+import io.gracebeam.worker.methods.text.Turn;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import io.gracebeam.worker.methods.work.Files2;
@@ -46,16 +48,16 @@ class PackedModelTest {
         out,
         Progress.NONE);
     Path folder = Files2.modelFolder(out);
-    try (LlavaModel model = PackedModel.load(TinyWorld.ENGINE, folder);
-        ChatTokenizer tokenizer = ChatTokenizer.load(folder)) {
-      Generator generator = new Generator(model, tokenizer, ImageProcessor.load(folder));
+    try (VisionLanguageModel model = PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder));
+        InputMaker inputs = Llava.inputs(folder)) {
+      Generator generator = new Generator(model, inputs);
       List<Prompt> prompts = new ArrayList<>();
       for (int i = 0; i < 9; i++) {
         String question = i % 2 == 0 ? "what is there?" : "is there a red thing in it or not?";
         prompts.add(
             new Prompt(
-                data.resolve("images/%06d.png".formatted(i / 2)),
-                List.of(new ChatTokenizer.Turn(question, ""))));
+                List.of(data.resolve("images/%06d.png".formatted(i / 2))),
+                List.of(new Turn(question, ""))));
       }
       List<Generated> packed = generator.generate(prompts, 6);
       for (int i = 0; i < prompts.size(); i++) {

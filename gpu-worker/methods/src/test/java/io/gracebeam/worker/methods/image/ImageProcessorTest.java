@@ -108,7 +108,7 @@ class ImageProcessorTest {
 
   @Test
   void configurationRoundTrip(@TempDir Path dir) {
-    ImageProcessor.writeConfig(dir, 56);
+    ImageProcessor.writeConfig(dir, "LlavaProcessor", 56);
     assertThat(ImageProcessor.load(dir).side()).isEqualTo(56);
   }
 }

@@ -5,13 +5,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.TokenLosses;
-import io.gracebeam.worker.methods.image.ImageProcessor;
-import io.gracebeam.worker.methods.text.ChatTokenizer;
+import io.gracebeam.worker.methods.testing.Llava;
+import io.gracebeam.worker.methods.text.Turn;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import io.gracebeam.worker.methods.work.Files2;
@@ -20,7 +18,6 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
-import java.util.stream.LongStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -32,9 +29,8 @@ class GeneratorTest {
 
   @TempDir static Path root;
   private static Path data;
-  private static LlavaModel model;
-  private static ChatTokenizer tokenizer;
-  private static ImageProcessor processor;
+  private static VisionLanguageModel model;
+  private static InputMaker inputs;
   private static Generator generator;
 
   @BeforeAll
@@ -43,15 +39,14 @@ class GeneratorTest {
     Path folder = root.resolve("model");
     Prepare.run(TinyWorld.ENGINE, TinyWorld.prepare(16, 10, 30), data, 3, folder, Progress.NONE);
     folder = Files2.modelFolder(folder);
-    model = LlavaModel.load(TinyWorld.ENGINE, folder);
-    tokenizer = ChatTokenizer.load(folder);
-    processor = ImageProcessor.load(folder);
-    generator = new Generator(model, tokenizer, processor);
+    model = Llava.load(TinyWorld.ENGINE, folder);
+    inputs = Llava.inputs(folder);
+    generator = new Generator(model, inputs);
   }
 
   @AfterAll
   static void close() {
-    tokenizer.close();
+    inputs.close();
     model.close();
   }
 
@@ -60,32 +55,18 @@ class GeneratorTest {
   }
 
   private static Prompt prompt(int index, String question) {
-    return new Prompt(image(index), List.of(new ChatTokenizer.Turn(question, "")));
-  }
-
-  /** Token ids of a prompt with its placeholder repeated. */
-  private static long[] ids(Prompt p) {
-    LlavaConfig c = model.config();
-    return Arrays.stream(tokenizer.encode(p.turns(), false).ids())
-        .flatMap(
-            id -> LongStream.generate(() -> id).limit(id == c.imageToken() ? c.imageTokens() : 1))
-        .toArray();
+    return new Prompt(List.of(image(index)), List.of(new Turn(question, "")));
   }
 
   /** Log-probability of each answer token after the prompt, by one plain pass of the model. */
   private static double[] forced(Prompt p, long[] answer) {
-    long[] prefix = ids(p);
-    long[] all = Arrays.copyOf(prefix, prefix.length + answer.length);
-    System.arraycopy(answer, 0, all, prefix.length, answer.length);
+    ModelInput prefix =
+        inputs.encode(p.turns(), p.images().stream().map(inputs::image).toList(), false);
     int[] rows = new int[answer.length];
-    Arrays.setAll(rows, i -> prefix.length - 1 + i);
-    int side = processor.side();
+    Arrays.setAll(rows, i -> prefix.ids().length - 1 + i);
+    Batch batch = Batch.of(List.of(prefix.followedBy(answer)), new int[][] {rows}, 0);
     try (NDManager manager = model.manager().newSubManager();
-        Forward f =
-            model.forward(
-                EngineArrays.of(manager, processor.process(p.image()), new Shape(1, 3, side, side)),
-                new long[][] {all},
-                new int[][] {rows})) {
+        Forward f = model.forward(manager, batch)) {
       int[] targets = Arrays.stream(answer).mapToInt(Math::toIntExact).toArray();
       float[] logits = f.logits().toFloatArray();
       TokenLosses.Rows of =
@@ -111,7 +92,7 @@ class GeneratorTest {
       Generated alone = generator.generate(List.of(prompts.get(i)), NEW).get(0);
       Generated g = batch.get(i);
       assertThat(g.ids()).as("prompt %d", i).isNotEmpty().isEqualTo(alone.ids());
-      assertThat(g.text()).isEqualTo(tokenizer.decode(g.ids())).isEqualTo(alone.text());
+      assertThat(g.text()).isEqualTo(inputs.decode(g.ids())).isEqualTo(alone.text());
       // The cached passes give the log-probabilities of one plain pass over the whole answer.
       double[] plain = forced(prompts.get(i), Arrays.stream(g.ids()).asLongStream().toArray());
       for (int t = 0; t < plain.length; t++) {
@@ -140,14 +121,14 @@ class GeneratorTest {
     for (int p = 0; p < 2; p++) {
       assertThat(scores.get(p)).hasSize(choices.get(p).size());
       for (int c = 0; c < choices.get(p).size(); c++) {
-        long[] answer = tokenizer.ids(choices.get(p).get(c));
+        long[] answer = inputs.ids(choices.get(p).get(c));
         double expected = Arrays.stream(forced(p == 0 ? first : second, answer)).sum();
         assertThat((double) scores.get(p)[c]).isCloseTo(expected, within(1e-4)).isNegative();
       }
     }
     // The greedy answer's own tokens, as a choice, score what generation says of them.
     Generated greedy = generator.generate(List.of(first), NEW).get(0);
-    long[] own = tokenizer.ids(greedy.text());
+    long[] own = inputs.ids(greedy.text());
     double said = 0;
     for (int t = 0; t < own.length; t++) {
       assertThat(own[t]).isEqualTo(greedy.ids()[t]);
@@ -160,7 +141,7 @@ class GeneratorTest {
   @Test
   void imageFilesThatCannotBeReadAreNamed() {
     Prompt missing =
-        new Prompt(data.resolve("images/none.png"), List.of(new ChatTokenizer.Turn("What?", "")));
+        new Prompt(List.of(data.resolve("images/none.png")), List.of(new Turn("What?", "")));
     assertThatThrownBy(() -> generator.generate(List.of(prompt(0, "What?"), missing), NEW))
         .isInstanceOfSatisfying(
             GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA))

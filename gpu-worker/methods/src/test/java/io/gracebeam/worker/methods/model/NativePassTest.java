@@ -7,13 +7,14 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.DataType;
-import ai.djl.ndarray.types.Shape;
 import ai.djl.training.GradientCollector;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.engine.Engines;
 import io.gracebeam.worker.kernels.TrainingBlocks;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.testing.Llava;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -52,22 +53,22 @@ class NativePassTest {
       case 0 ->
           config(
               new LlavaConfig.Vision(32, 8, 32, 2, 2, 64, 16, 1e-5),
-              new LlavaConfig.Text(61, 32, 2, 2, 2, 16, 64, 64, 1e-5, 10000),
+              new DecoderSizes(61, 32, 2, 2, 2, 16, 64, 64, 1e-5, 10000),
               -2);
       case 1 ->
           config(
               new LlavaConfig.Vision(28, 4, 27, 3, 3, 41, 16, 1e-5),
-              new LlavaConfig.Text(45, 50, 3, 6, 1, 10, 37, 128, 1e-6, 10000),
+              new DecoderSizes(45, 50, 3, 6, 1, 10, 37, 128, 1e-6, 10000),
               -2);
       default ->
           config(
               new LlavaConfig.Vision(40, 4, 72, 2, 1, 100, 16, 1e-5),
-              new LlavaConfig.Text(64, 96, 3, 4, 2, 36, 130, 256, 1e-5, 1e6),
+              new DecoderSizes(64, 96, 3, 4, 2, 36, 130, 256, 1e-5, 1e6),
               -1);
     };
   }
 
-  private static LlavaConfig config(LlavaConfig.Vision v, LlavaConfig.Text t, int layer) {
+  private static LlavaConfig config(LlavaConfig.Vision v, DecoderSizes t, int layer) {
     return new LlavaConfig(v, t, 3, v.patches(), layer, true, 1, 2, 0, true, false);
   }
 
@@ -75,9 +76,12 @@ class NativePassTest {
     Random random = new Random(7);
     Map<String, float[]> out = new HashMap<>();
     config
-        .parameterShapes()
+        .parameters()
+        .all()
         .forEach(
-            (name, shape) -> {
+            parameter -> {
+              String name = parameter.name();
+              long[] shape = parameter.shape();
               int size = (int) Arrays.stream(shape).reduce(1, (a, b) -> a * b);
               boolean norm = name.contains("norm") && name.endsWith("weight");
               double spread = shape.length > 1 ? 1.4 / Math.sqrt((double) size / shape[0]) : 0.2;
@@ -110,7 +114,8 @@ class NativePassTest {
   /** Outputs and gradients by name, of two passes whose gradients add up. */
   private static Map<String, float[]> run(LlavaConfig config, Way way) {
     Map<String, float[]> out = new LinkedHashMap<>();
-    try (LlavaModel model = LlavaModel.createForTraining(way.engine, config, values(config));
+    try (VisionLanguageModel model =
+            VisionLanguageModel.createForTraining(way.engine, config, values(config));
         GradientCollector collector = way.engine.engine().newGradientCollector()) {
       if (way.engineBlocks) {
         model.useEngineBlocks();
@@ -119,7 +124,7 @@ class NativePassTest {
           .isEqualTo(!way.engineBlocks && way.engine.compute() == DataType.BFLOAT16);
       Map<String, NDArray> trained = new LinkedHashMap<>(model.parameters());
       trained.keySet().removeAll(model.unusedParameters());
-      trained.remove(Decoder.HEAD); // behind the pass
+      trained.remove(config.names().head()); // behind the pass
       if (way.frozenTower) {
         trained.keySet().removeIf(name -> name.startsWith("vision_tower."));
       }
@@ -133,8 +138,12 @@ class NativePassTest {
   }
 
   private static void pass(
-      LlavaModel model, Way way, GradientCollector collector, int round, Map<String, float[]> out) {
-    LlavaConfig c = model.config();
+      VisionLanguageModel model,
+      Way way,
+      GradientCollector collector,
+      int round,
+      Map<String, float[]> out) {
+    LlavaConfig c = (LlavaConfig) model.config();
     int batch = 3 - round; // the second is smaller
     int n = c.imageTokens();
     int length = n + 9;
@@ -151,13 +160,11 @@ class NativePassTest {
     try (NDManager manager = model.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray pixels =
-          EngineArrays.of(
-              manager, gaussians(batch * 3 * size * size, 11), new Shape(batch, 3, size, size));
+      Batch inputs = Llava.batch(c, gaussians(batch * 3 * size * size, 11), ids, rows);
       TrainingPass f =
           way.checkpoints
-              ? model.checkpointedPass(pixels, ids, rows)
-              : model.trainingPass(pixels, ids, rows);
+              ? model.checkpointedPass(manager, inputs)
+              : model.trainingPass(manager, inputs);
       out.put("rows " + round, f.rows().toFloatArray());
       out.put("states " + round, f.visualStates().toFloatArray());
       NDArray dRows =

@@ -1,18 +1,20 @@
 package io.gracebeam.worker.methods.quantize;
 
+import io.gracebeam.worker.methods.text.Turn;
+import io.gracebeam.worker.methods.testing.Llava;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.model.ModelParameters;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.gracebeam.proto.v1.ExportWork;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
-import io.gracebeam.worker.methods.image.ImageProcessor;
 import io.gracebeam.worker.methods.model.Generator;
-import io.gracebeam.worker.methods.model.LlavaModel;
 import io.gracebeam.worker.methods.model.Part;
 import io.gracebeam.worker.methods.model.Prompt;
-import io.gracebeam.worker.methods.text.ChatTokenizer;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import io.gracebeam.worker.methods.work.Files2;
@@ -49,13 +51,14 @@ class OwnQuantizerTest {
     Path student = root.resolve("student");
     Prepare.run(TinyWorld.ENGINE, TinyWorld.prepare(16, 5, 15), data, 3, student, Progress.NONE);
     Path from = Files2.modelFolder(student);
-    Map<String, Tensor> before = Checkpoint.load(from).tensors();
-    Map<String, Tensor> after = Checkpoint.load(export("dense", from)).tensors();
+    Map<String, Tensor> before = Llava.tensors(from);
+    Map<String, Tensor> after = Llava.tensors(export("dense", from));
+    ModelParameters parameters = Llava.config(from).parameters();
     int smaller = 0;
     for (Map.Entry<String, Tensor> e : before.entrySet()) {
       float[] w = e.getValue().floats();
       float[] cut = after.get(e.getKey()).floats();
-      if (Part.of(e.getKey()).equals(Optional.of(Part.DECODER))) {
+      if (parameters.linearPart(e.getKey()).equals(Optional.of(Part.DECODER))) {
         for (int i = 0; i < w.length; i++) {
           assertThat(Math.abs(cut[i])).isLessThanOrEqualTo(Math.abs(w[i]) * 1.000001f);
           smaller += Math.abs(cut[i]) < Math.abs(w[i]) ? 1 : 0;
@@ -67,16 +70,17 @@ class OwnQuantizerTest {
     assertThat(smaller).isPositive();
     Prompt prompt =
         new Prompt(
-            data.resolve("images/000000.png"),
-            List.of(new ChatTokenizer.Turn("what is there?", "")));
+            List.of(data.resolve("images/000000.png")),
+            List.of(new Turn("what is there?", "")));
     assertThat(answer(export("pack-quantized", from), prompt))
         .isEqualTo(answer(root.resolve("dense"), prompt));
   }
 
   private static int[] answer(Path folder, Prompt prompt) throws IOException {
-    try (LlavaModel model = PackedModel.load(TinyWorld.ENGINE, folder);
-        ChatTokenizer tokenizer = ChatTokenizer.load(folder)) {
-      Generator generator = new Generator(model, tokenizer, ImageProcessor.load(folder));
+    try (VisionLanguageModel model =
+            PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder));
+        InputMaker inputs = Llava.inputs(folder)) {
+      Generator generator = new Generator(model, inputs);
       return generator.generate(List.of(prompt), 5).getFirst().ids();
     }
   }

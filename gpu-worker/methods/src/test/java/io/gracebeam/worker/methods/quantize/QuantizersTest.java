@@ -1,5 +1,8 @@
 package io.gracebeam.worker.methods.quantize;
 
+import io.gracebeam.worker.methods.model.DecoderSizes;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -29,6 +32,20 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** The registry, the blocks that quantizers are given, and the ones that are built in. */
 class QuantizersTest {
+  private static final ModelParameters PARAMETERS =
+      new LlavaConfig(
+              new LlavaConfig.Vision(16, 8, 8, 2, 2, 16, 8, 1e-5),
+              new DecoderSizes(10, 8, 4, 2, 2, 4, 16, 64, 1e-5, 10000),
+              3,
+              4,
+              -2,
+              true,
+              1,
+              2,
+              0,
+              true,
+              false)
+          .parameters();
   private static final String LAYER = "language_model.model.layers.3.";
   private static final String TOWER = "vision_tower.vision_model.encoder.layers.0.";
 
@@ -136,7 +153,7 @@ class QuantizersTest {
 
   @Test
   void blocksKnowWhatPrecedesTheirLinears() {
-    List<Block> blocks = Blocks.of(model(), EnumSet.allOf(Part.class));
+    List<Block> blocks = Blocks.of(model(), PARAMETERS, EnumSet.allOf(Part.class));
     assertThat(blocks)
         .extracting(Block::name)
         .containsExactly(
@@ -160,7 +177,7 @@ class QuantizersTest {
     assertThat(predecessors(blocks.get(2)).values())
         .containsExactly(Optional.of(TOWER + "layer_norm1.weight"), Optional.empty());
     assertThat(blocks.get(3).linears()).hasSize(2);
-    assertThat(Blocks.of(model(), EnumSet.of(Part.DECODER))).hasSize(1);
+    assertThat(Blocks.of(model(), PARAMETERS, EnumSet.of(Part.DECODER))).hasSize(1);
   }
 
   @ParameterizedTest
@@ -170,7 +187,7 @@ class QuantizersTest {
     QuantScheme scheme = new QuantScheme(bits, group, perTensor);
     Quantizer quantizer = Quantizers.get(name);
     assertThat(quantizer.needs()).isEmpty();
-    for (Block block : Blocks.of(model(), EnumSet.allOf(Part.class))) {
+    for (Block block : Blocks.of(model(), PARAMETERS, EnumSet.allOf(Part.class))) {
       QuantizedBlock made = quantizer.quantize(block, Statistics.none(), scheme);
       made.check(name, block, scheme);
       assertThat(made.changed()).isEmpty();
@@ -193,7 +210,7 @@ class QuantizersTest {
 
   @Test
   void trainedScalesMustFit() {
-    Block block = Blocks.of(model(), EnumSet.of(Part.DECODER)).getFirst();
+    Block block = Blocks.of(model(), PARAMETERS, EnumSet.of(Part.DECODER)).getFirst();
     QuantScheme scheme = new QuantScheme(4, 4, false);
     Quantizer trained = Quantizers.get("trained");
     assertThatThrownBy(() -> trained.quantize(block, Statistics.none(), scheme))
@@ -208,7 +225,7 @@ class QuantizersTest {
 
   @Test
   void whatIsMissingOrOfAnotherFormIsABugOfTheQuantizer() {
-    Block block = Blocks.of(model(), EnumSet.of(Part.HEAD)).getFirst();
+    Block block = Blocks.of(model(), PARAMETERS, EnumSet.of(Part.HEAD)).getFirst();
     QuantScheme scheme = new QuantScheme(4, 4, false);
     assertThatThrownBy(() -> new QuantizedBlock(Map.of(), Map.of()).check("x", block, scheme))
         .hasMessage("quantizer x left out language_model.lm_head.weight");

@@ -14,27 +14,25 @@ final class Batches {
   static List<Example> of(List<Item> items, List<Signals> signals) {
     List<Example> out = new ArrayList<>();
     for (int i = 0; i < items.size(); i++) {
-      out.add(new Example(items.get(i), null, signals.isEmpty() ? null : signals.get(i)));
+      out.add(new Example(items.get(i), signals.isEmpty() ? null : signals.get(i)));
     }
     return out;
   }
 
-  /** Relational losses of all images, with states [B, n, d] and their gradient as one array. */
+  /** Relational losses of images of n tokens, with states [B * n, d] and their gradient. */
   static float[] relations(
       Losses losses,
       float[] states,
       int n,
-      int width,
       List<Signals> teacher,
       Losses.Norms norms,
-      double weight,
       Losses.Total total) {
     float[] out = new float[states.length];
-    int size = n * width;
+    int size = states.length / teacher.size();
+    Losses.Relation how = new Losses.Relation(norms.images(), 1, Long.MAX_VALUE);
     for (int i = 0; i < teacher.size(); i++) {
       float[] own = Arrays.copyOfRange(states, i * size, (i + 1) * size);
-      float[] d =
-          losses.relation(own, n, width, teacher.get(i), norms, weight, Long.MAX_VALUE, total);
+      float[] d = losses.relation(teacher.get(i).grams().getFirst(), own, n, how, total);
       System.arraycopy(d, 0, out, i * size, size);
     }
     return out;

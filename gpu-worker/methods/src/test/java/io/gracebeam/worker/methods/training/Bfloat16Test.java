@@ -5,19 +5,19 @@ import static org.assertj.core.api.Assertions.within;
 
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
-import ai.djl.ndarray.types.Shape;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.TeacherCache;
 import io.gracebeam.proto.v1.TrainWork;
-import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.engine.EngineHandle;
 import io.gracebeam.worker.engine.Engines;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.Batch;
 import io.gracebeam.worker.methods.model.Forward;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.testing.Llava;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
 import java.io.IOException;
@@ -79,7 +79,7 @@ class Bfloat16Test {
   void mastersKeepWhatBfloat16WouldRound() {
     int rounded = 0;
     int all = 0;
-    for (Tensor tensor : Checkpoint.load(narrow).tensors().values()) {
+    for (Tensor tensor : Llava.tensors(narrow).values()) {
       for (float v : tensor.floats()) {
         rounded += (Float.floatToRawIntBits(v) & 0xFFFF) == 0 ? 1 : 0;
         all++;
@@ -92,20 +92,19 @@ class Bfloat16Test {
   void logitsAreThoseOfFloat32ToBfloat16sPrecision() {
     long[][] ids = new long[1][20];
     int image = 0;
-    try (LlavaModel a = LlavaModel.load(TinyWorld.ENGINE, wide);
-        LlavaModel b = LlavaModel.load(NARROW, wide);
+    try (VisionLanguageModel a = Llava.load(TinyWorld.ENGINE, wide);
+        VisionLanguageModel b = Llava.load(NARROW, wide);
         NDManager managerA = a.manager().newSubManager();
         NDManager managerB = b.manager().newSubManager()) {
-      image = a.config().imageToken();
+      image = a.config().tokens().image();
       java.util.Arrays.fill(ids[0], 1, 17, image);
       float[] pixels = new float[3 * 32 * 32];
       for (int i = 0; i < pixels.length; i++) {
         pixels[i] = (float) Math.sin(0.01 * i);
       }
-      Shape shape = new Shape(1, 3, 32, 32);
-      int[][] rows = {{17, 18, 19}};
-      try (Forward f = a.forward(EngineArrays.of(managerA, pixels, shape), ids, rows);
-          Forward g = b.forward(EngineArrays.of(managerB, pixels, shape), ids, rows)) {
+      Batch batch = Llava.batch((LlavaConfig) a.config(), pixels, ids, new int[][] {{17, 18, 19}});
+      try (Forward f = a.forward(managerA, batch);
+          Forward g = b.forward(managerB, batch)) {
         float[] x = f.logits().toFloatArray();
         float[] y = g.logits().toFloatArray();
         double error = 0;

@@ -16,10 +16,11 @@ import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Hash;
 import io.gracebeam.worker.methods.data.Item;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.DecoderSizes;
 import io.gracebeam.worker.methods.model.Forward;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -45,26 +46,17 @@ class LossChunksTest {
 
   private static TrainBench.Shape shape(boolean tied) {
     LlavaConfig.Vision vision = new LlavaConfig.Vision(16, 8, 16, 2, 2, 32, 16, 1e-5);
-    LlavaConfig.Text text = new LlavaConfig.Text(VOCAB, 32, 2, 2, 2, 16, 64, 64, 1e-5, 10000);
+    DecoderSizes text = new DecoderSizes(VOCAB, 32, 2, 2, 2, 16, 64, 64, 1e-5, 10000);
     LlavaConfig config =
         new LlavaConfig(vision, text, 3, vision.patches(), -2, true, 1, 2, 0, true, tied);
-    return new TrainBench.Shape("tiny", config, 5, 3, 12, 7);
+    return new TrainBench.Shape("tiny", config, 16, 5, 3, 12, 7);
   }
 
   private static Losses losses(TrainBench.Shape shape) {
     return new Losses(
         Variant.newBuilder().setDistillation("dkd").setGate(true).setRcka(true).build(),
         Grace.newBuilder().setTemperature(2).setAlpha(1).setBetaDkd(4).build(),
-        new SignalHeader(
-            SignalHeader.Form.FULL_F32,
-            VOCAB,
-            0,
-            2,
-            SignalHeader.Gram.F32,
-            shape.config().imageTokens(),
-            0,
-            0,
-            0));
+        new SignalForm(SignalForm.Rows.FULL_F32, VOCAB, 0, 2, SignalForm.Gram.F32));
   }
 
   private static List<Example> examples(TrainBench.Shape shape) {
@@ -78,7 +70,7 @@ class LossChunksTest {
   /** Model, its parameters and the examples, on the engine of the tests. */
   private static final class World implements AutoCloseable {
     final TrainBench.Shape shape;
-    final LlavaModel model;
+    final VisionLanguageModel model;
     final Set<String> names;
     final Parameters parameters;
     final Losses losses;
@@ -88,7 +80,7 @@ class LossChunksTest {
     World(boolean tied) {
       shape = shape(tied);
       model =
-          LlavaModel.createForTraining(
+          VisionLanguageModel.createForTraining(
               TinyWorld.ENGINE, shape.config(), Prepare.initial(shape.config(), 1));
       Map<String, NDArray> trainable = StudentTrainer.trainable(model, true);
       names = trainable.keySet();
@@ -125,19 +117,13 @@ class LossChunksTest {
           NDManager manager = model.manager().newSubManager();
           NDScope scope = new NDScope()) {
         scope.suppressNotUsedWarning();
-        NDArray pixels =
-            BatchMaker.pixels(
-                manager, batch.stream().map(Example::pixels).toList(), model.config());
-        int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
-        Forward f = model.forward(pixels, BatchMaker.ids(items, model.config()), rows);
+        Forward f = model.forward(manager, BatchMaker.batch(items, model.config()));
         RowLosses tokens = losses.rows(items, teacher, VOCAB, norms, BETA);
         float[] d = tokens.apply(f.logits().toFloatArray());
         tokens.addTo(total);
-        int n = (int) f.visualStates().getShape().get(1);
-        int width = (int) f.visualStates().getShape().get(2);
+        int n = model.config().imageTokens();
         float[] dv =
-            Batches.relations(
-                losses, f.visualStates().toFloatArray(), n, width, teacher, norms, 1, total);
+            Batches.relations(losses, f.visualStates().toFloatArray(), n, teacher, norms, total);
         collector.backward(
             f.logits()
                 .mul(EngineArrays.of(manager, d, f.logits().getShape()))

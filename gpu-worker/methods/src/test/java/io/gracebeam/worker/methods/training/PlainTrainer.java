@@ -13,8 +13,7 @@ import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.model.Forward;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.List;
 import java.util.Map;
@@ -49,7 +48,7 @@ final class PlainTrainer implements AutoCloseable {
     }
   }
 
-  private final LlavaModel model;
+  private final VisionLanguageModel model;
   private final Grace grace;
   private final Map<String, Leaf> leaves = new TreeMap<>();
 
@@ -59,7 +58,7 @@ final class PlainTrainer implements AutoCloseable {
    * @param spec of each of the decoder's weights
    * @param thetaRateFactor of the log-scales' learning rate
    */
-  PlainTrainer(LlavaModel model, Grace grace, QuantSpec spec, double thetaRateFactor) {
+  PlainTrainer(VisionLanguageModel model, Grace grace, QuantSpec spec, double thetaRateFactor) {
     this.model = model;
     this.grace = grace;
     Map<String, NDArray> trained = StudentTrainer.trainable(model, true);
@@ -127,17 +126,13 @@ final class PlainTrainer implements AutoCloseable {
   }
 
   private double[] gradients(List<Example> batch, Stepper.Weights weights) {
-    LlavaConfig config = model.config();
     List<Item> items = batch.stream().map(Example::item).toList();
     double[] out = new double[3];
     try (GradientCollector collector = TinyWorld.ENGINE.engine().newGradientCollector();
         NDManager manager = model.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray pixels =
-          BatchMaker.pixels(manager, batch.stream().map(Example::pixels).toList(), config);
-      int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
-      Forward f = model.forward(pixels, BatchMaker.ids(items, config), rows);
+      Forward f = model.forward(manager, BatchMaker.batch(items, model.config()));
       NDArray ce = crossEntropy(manager, f.logits(), batch);
       NDArray gdkd = gatedDkd(manager, f.logits(), batch);
       NDArray rcka = relational(manager, f.visualStates(), batch);
@@ -195,7 +190,7 @@ final class PlainTrainer implements AutoCloseable {
         other[row] = (float) (1 - q);
         entropies[row] = (float) (q * Math.log(q) + (1 - q) * Math.log(1 - q));
         amongEntropies[row] = (float) sum;
-        double gate = Math.exp(-s.entropy()[i] / Math.log(vocab));
+        double gate = Math.exp(-s.statistics().entropy()[i] / Math.log(vocab));
         gates[row] = (float) gate;
         gateSum += gate;
       }
@@ -221,15 +216,16 @@ final class PlainTrainer implements AutoCloseable {
 
   /** Mean over the images of 1 - CKA of the centered cosine similarities. */
   private static NDArray relational(NDManager manager, NDArray states, List<Example> batch) {
-    long n = states.getShape().get(1);
+    long n = states.getShape().get(0) / batch.size();
     NDArray out = number(manager, 1);
     for (int i = 0; i < batch.size(); i++) {
-      NDArray v = states.get(i);
+      NDArray v = states.get("{}:{}", i * n, (i + 1) * n);
       NDArray unit = v.div(v.mul(v).sum(new int[] {1}, true).sqrt());
       NDArray k = unit.matMul(unit.transpose());
       NDArray mean = k.mean(new int[] {1}, true);
       NDArray b = k.sub(mean).sub(mean.transpose()).add(mean.mean());
-      NDArray a = EngineArrays.of(manager, batch.get(i).signals().gram(), new Shape(n, n));
+      NDArray a =
+          EngineArrays.of(manager, batch.get(i).signals().grams().getFirst(), new Shape(n, n));
       NDArray norms = a.mul(a).sum().sqrt().mul(b.mul(b).sum().sqrt());
       NDArray cka = a.mul(b).sum().div(norms);
       out = out.sub(cka.mul(number(manager, 1.0 / batch.size())));

@@ -2,7 +2,7 @@ package io.gracebeam.worker.methods.training;
 
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.GatedDkd;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.Signals;
 import java.util.Arrays;
 import java.util.List;
@@ -18,7 +18,7 @@ final class TailBound {
    * cache holds; then the errors themselves, for which the online teacher is needed.
    */
   static double[] of(
-      List<Signals> cache, List<Signals> online, SignalHeader shape, float[] student, Variant v) {
+      List<Signals> cache, List<Signals> online, SignalForm shape, float[] student, Variant v) {
     double loss = 0;
     double gradient = 0;
     double lost = 0;
@@ -36,17 +36,17 @@ final class TailBound {
         double mass = 1;
         double smallest = Double.POSITIVE_INFINITY;
         for (int j = t * k; j < (t + 1) * k; j++) {
-          double q = Math.exp(s.logits()[j] / T - s.nonTargetLogSumExp()[t]);
+          double q = Math.exp(s.logits()[j] / T - s.statistics().nonTargetLogSumExp()[t]);
           smallest = Math.min(smallest, q);
           mass -= s.ids()[j] == y ? 0 : q;
           listed[s.ids()[j]] = true;
         }
         mass = Math.max(0, mass);
         double worst = worst(student, row * vocab, listed, smallest / mass);
-        double qRest = s.nonTargetLogSumExp()[t];
-        double qTarget = (s.targetLogProb()[t] + s.logSumExp()[t]) / T;
+        double qRest = s.statistics().nonTargetLogSumExp()[t];
+        double qTarget = (s.statistics().targetLogProb()[t] + s.statistics().logSumExp()[t]) / T;
         double beta = v.getDistillation().equals("kd") ? 1 / (1 + Math.exp(qTarget - qRest)) : 4;
-        double gate = v.getGate() ? GatedDkd.gate(s.entropy()[t], vocab) : 1;
+        double gate = v.getGate() ? GatedDkd.gate(s.statistics().entropy()[t], vocab) : 1;
         gates += gate;
         loss += gate * T * T * beta * mass * worst;
         gradient += gate * T * beta * mass * Math.min(2, Math.sqrt(2 * worst));

@@ -16,12 +16,15 @@ import io.gracebeam.worker.kernels.TeacherStatistics;
 import io.gracebeam.worker.methods.data.BatchMaker;
 import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Item;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.model.Forward;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.Signals;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.testing.Llava;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
 import java.io.IOException;
@@ -57,13 +60,13 @@ class TeacherCacheErrorTest {
   @TempDir static Path root;
   private static Path data;
   private static Path teacherFolder;
-  private static LlavaModel student;
+  private static VisionLanguageModel student;
   private static Parameters parameters;
   private static List<String> names;
   private static BatchMaker maker;
   private static List<Item> items;
   private static List<Signals> online;
-  private static SignalHeader onlineShape;
+  private static SignalForm onlineShape;
 
   @BeforeAll
   static void prepare() throws IOException {
@@ -73,15 +76,15 @@ class TeacherCacheErrorTest {
     Prepare.run(
         TinyWorld.ENGINE, TinyWorld.prepare(32, 20, 40), data, 1, teacherFolder, Progress.NONE);
     Prepare.run(TinyWorld.ENGINE, TinyWorld.prepare(16, 20, 20), data, 2, folder, Progress.NONE);
-    student = LlavaModel.load(TinyWorld.ENGINE, Files2.modelFolder(folder));
+    student = Llava.load(TinyWorld.ENGINE, Files2.modelFolder(folder));
     Map<String, NDArray> trainable = StudentTrainer.trainable(student, false);
     names = List.copyOf(trainable.keySet());
     parameters = new Parameters(trainable);
     parameters.quantize(student.quantizableWeights(), 4, 16, false);
-    maker = new BatchMaker(Dataset.open(data), Files2.modelFolder(folder), student.config());
+    maker = new BatchMaker(Dataset.open(data), Llava.inputs(Files2.modelFolder(folder)));
     items = EXAMPLES.stream().map(maker::item).toList();
     online = online(EXAMPLES.size());
-    onlineShape = reader("full", 0, "f32").shape();
+    onlineShape = reader("full", 0, "f32").form();
   }
 
   @AfterAll
@@ -92,23 +95,20 @@ class TeacherCacheErrorTest {
   /** The teacher run now, on micro-batches of the given size; nothing is stored. */
   private static List<Signals> online(int micro) {
     List<Signals> out = new ArrayList<>();
-    Path folder = Files2.modelFolder(teacherFolder);
-    try (LlavaModel teacher = LlavaModel.load(TinyWorld.ENGINE, folder)) {
-      BatchMaker own = new BatchMaker(Dataset.open(data), folder, teacher.config());
+    ModelFolder folder = ModelFolder.open(Files2.modelFolder(teacherFolder));
+    try (InputMaker inputs = folder.inputs();
+        VisionLanguageModel teacher = folder.load(TinyWorld.ENGINE)) {
+      BatchMaker own = new BatchMaker(Dataset.open(data), inputs);
       int vocab = teacher.config().vocab();
       for (int at = 0; at < EXAMPLES.size(); at += micro) {
         List<Integer> part = EXAMPLES.subList(at, at + micro);
         List<Item> its = part.stream().map(own::item).toList();
         try (NDManager manager = teacher.manager().newSubManager()) {
-          Forward f =
-              teacher.forward(
-                  own.pixels(manager, part.stream().mapToInt(i -> i).toArray()),
-                  own.ids(its),
-                  its.stream().map(Item::rows).toArray(int[][]::new));
+          Forward f = teacher.forward(manager, BatchMaker.batch(its, teacher.config()));
           float[] logits = f.logits().toFloatArray();
           float[] states = f.visualStates().toFloatArray();
-          int n = (int) f.visualStates().getShape().get(1);
-          int d = (int) f.visualStates().getShape().get(2);
+          int n = teacher.config().imageTokens();
+          int d = teacher.config().text().width();
           int row = 0;
           for (int i = 0; i < its.size(); i++) {
             int t = its.get(i).targets().length;
@@ -122,7 +122,14 @@ class TeacherCacheErrorTest {
             }
             float[] gram = Rcka.gram(Arrays.copyOfRange(states, i * n * d, (i + 1) * n * d), n, d);
             out.add(
-                new Signals(null, its.get(i).targets(), null, null, entropy, null, null, z, gram));
+                new Signals(
+                    null,
+                    its.get(i).targets(),
+                    new Signals.Statistics(null, null, entropy, null),
+                    null,
+                    z,
+                    new int[] {n},
+                    List.of(gram)));
           }
         }
       }
@@ -156,7 +163,7 @@ class TeacherCacheErrorTest {
   private record Step(
       Losses.Total total, float[] logits, float[] dLogits, float[] dStates, float[] weights) {}
 
-  private static Step step(Variant variant, List<Signals> teacher, SignalHeader shape) {
+  private static Step step(Variant variant, List<Signals> teacher, SignalForm shape) {
     Losses losses = new Losses(variant, TinyWorld.grace(), shape);
     Losses.Norms norms = losses.norms(Batches.of(items, teacher));
     Losses.Total total = new Losses.Total();
@@ -168,19 +175,14 @@ class TeacherCacheErrorTest {
         NDManager manager = student.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      NDArray pixels =
-          maker.pixels(manager, EXAMPLES.stream().mapToInt(Integer::intValue).toArray());
-      int[][] rows = items.stream().map(Item::rows).toArray(int[][]::new);
-      Forward f = student.forward(pixels, maker.ids(items), rows);
-      int n = (int) f.visualStates().getShape().get(1);
-      int width = (int) f.visualStates().getShape().get(2);
+      Forward f = student.forward(manager, BatchMaker.batch(items, student.config()));
+      int n = student.config().imageTokens();
       logits = f.logits().toFloatArray();
       RowLosses tokens = losses.rows(items, teacher, student.config().vocab(), norms, 1);
       dLogits = tokens.apply(logits.clone());
       tokens.addTo(total);
       dStates =
-          Batches.relations(
-              losses, f.visualStates().toFloatArray(), n, width, teacher, norms, 1, total);
+          Batches.relations(losses, f.visualStates().toFloatArray(), n, teacher, norms, total);
       collector.backward(
           f.logits()
               .mul(EngineArrays.of(manager, dLogits, f.logits().getShape()))
@@ -216,7 +218,7 @@ class TeacherCacheErrorTest {
     SignalReader full = reader("full", 0, "f32");
     for (String mode : List.of("dkd", "kd")) {
       Step a = step(variant(mode, true), online, onlineShape);
-      Step b = step(variant(mode, true), stored(full), full.shape());
+      Step b = step(variant(mode, true), stored(full), full.form());
       // float32 is what the teacher gave: nothing is lost.
       assertThat(b.total().gdkd).isEqualTo(a.total().gdkd).isGreaterThan(0.05);
       assertThat(b.total().rcka).isEqualTo(a.total().rcka).isGreaterThan(1e-3);
@@ -229,7 +231,7 @@ class TeacherCacheErrorTest {
       assertThat(distance(c.weights(), a.weights())).isLessThan(1e-4 * norm(a.weights()));
     }
     // The step above is the one that training makes.
-    Losses losses = new Losses(variant("dkd", true), TinyWorld.grace(), full.shape());
+    Losses losses = new Losses(variant("dkd", true), TinyWorld.grace(), full.form());
     parameters.write();
     Losses.Total trained =
         new Stepper(TinyWorld.ENGINE, student, maker, losses, full, parameters)
@@ -269,8 +271,8 @@ class TeacherCacheErrorTest {
         for (int i = 0; i < KS.length; i++) {
           int k = KS[i];
           SignalReader reader = reader("top-k", k, "f32");
-          Step top = step(v, stored(reader), reader.shape());
-          double[] bound = TailBound.of(stored(reader), online, reader.shape(), exact.logits(), v);
+          Step top = step(v, stored(reader), reader.form());
+          double[] bound = TailBound.of(stored(reader), online, reader.form(), exact.logits(), v);
           double loss = exact.total().gdkd - top.total().gdkd;
           double gradient = distance1(top.dLogits(), exact.dLogits());
           double weights = distance(top.weights(), exact.weights()) / norm(exact.weights());
@@ -310,7 +312,7 @@ class TeacherCacheErrorTest {
     Variant v = variant("dkd", true);
     SignalReader reader = reader("full-f16", 0, "f32");
     Step exact = step(v, online, onlineShape);
-    Step half = step(v, stored(reader), reader.shape());
+    Step half = step(v, stored(reader), reader.form());
     int vocab = onlineShape.vocab();
     double largest = 0;
     double apart = 0;
@@ -377,23 +379,24 @@ class TeacherCacheErrorTest {
     SignalReader reader = reader("full", 0, "bf16");
     List<Signals> rounded = stored(reader);
     Step exact = step(v, online, onlineShape);
-    Step bf16 = step(v, rounded, reader.shape());
+    Step bf16 = step(v, rounded, reader.form());
     double f = Math.asin(1.0 / 256);
     double loss = 0;
     double gradient = 0;
     float[] states = states();
-    int n = onlineShape.visualTokens();
+    int n = student.config().imageTokens();
     int d = states.length / EXAMPLES.size() / n;
     for (int i = 0; i < EXAMPLES.size(); i++) {
       float[] own = Arrays.copyOfRange(states, i * n * d, (i + 1) * n * d);
-      Rcka.Result r = Rcka.apply(online.get(i).gram(), own, n, d);
+      Rcka.Result r = Rcka.apply(online.get(i).grams().getFirst(), own, n, d);
       double b = norm(Rcka.gram(own, n, d));
       double least = Double.POSITIVE_INFINITY;
       for (int j = 0; j < n; j++) {
         least = Math.min(least, norm(Arrays.copyOfRange(own, j * d, (j + 1) * d)));
       }
       double part = f * Math.sqrt(1 - r.cka() * r.cka()) + f * f / 2;
-      assertThat(Math.abs(Rcka.apply(rounded.get(i).gram(), own, n, d).loss() - r.loss()))
+      assertThat(
+              Math.abs(Rcka.apply(rounded.get(i).grams().getFirst(), own, n, d).loss() - r.loss()))
           .isLessThan(part + 1e-6);
       loss += part / EXAMPLES.size();
       double move = 2 * 2 * Math.sin(f / 2) * Math.sqrt(n) / (b * least) / EXAMPLES.size();
@@ -418,10 +421,7 @@ class TeacherCacheErrorTest {
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
       return student
-          .forward(
-              maker.pixels(manager, EXAMPLES.stream().mapToInt(i -> i).toArray()),
-              maker.ids(items),
-              items.stream().map(Item::rows).toArray(int[][]::new))
+          .forward(manager, BatchMaker.batch(items, student.config()))
           .visualStates()
           .toFloatArray();
     }

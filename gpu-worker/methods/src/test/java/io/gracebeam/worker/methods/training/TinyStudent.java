@@ -4,9 +4,10 @@ import io.gracebeam.proto.v1.Grace;
 import io.gracebeam.proto.v1.Training;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.QuantSpec;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.DecoderSizes;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -24,7 +25,7 @@ final class TinyStudent implements AutoCloseable {
   private static final int WIDTH = 16;
   private static final TrainBench.Shape SHAPE = shape();
 
-  final LlavaModel model;
+  final VisionLanguageModel model;
   final Parameters parameters;
   final Stepper stepper;
   final List<Example> batch = new ArrayList<>();
@@ -38,16 +39,7 @@ final class TinyStudent implements AutoCloseable {
         new Losses(
             Variant.newBuilder().setDistillation("dkd").setGate(true).setRcka(true).build(),
             GRACE,
-            new SignalHeader(
-                SignalHeader.Form.FULL_F32,
-                VOCAB,
-                0,
-                TEMPERATURE,
-                SignalHeader.Gram.F32,
-                SHAPE.config().imageTokens(),
-                0,
-                0,
-                0));
+            new SignalForm(SignalForm.Rows.FULL_F32, VOCAB, 0, TEMPERATURE, SignalForm.Gram.F32));
     stepper = new Stepper(TinyWorld.ENGINE, model, null, losses, null, parameters);
     for (int i = 0; i < SHAPE.examples(); i++) {
       batch.add(TrainBench.example(SHAPE, i, true));
@@ -56,16 +48,16 @@ final class TinyStudent implements AutoCloseable {
 
   private static TrainBench.Shape shape() {
     LlavaConfig.Vision vision = new LlavaConfig.Vision(16, 8, 16, 2, 2, 32, 16, 1e-5);
-    LlavaConfig.Text text =
-        new LlavaConfig.Text(VOCAB, WIDTH, 2, 2, 2, WIDTH / 2, 2 * WIDTH, 64, 1e-5, 10000);
+    DecoderSizes text =
+        new DecoderSizes(VOCAB, WIDTH, 2, 2, 2, WIDTH / 2, 2 * WIDTH, 64, 1e-5, 10000);
     LlavaConfig config =
         new LlavaConfig(vision, text, 3, vision.patches(), -2, true, 1, 2, 0, true, false);
-    return new TrainBench.Shape("tiny", config, 5, 2, 12, 7);
+    return new TrainBench.Shape("tiny", config, 16, 5, 2, 12, 7);
   }
 
   /** The same model once more, without quantization. */
-  static LlavaModel model(long seed) {
-    return LlavaModel.createForTraining(
+  static VisionLanguageModel model(long seed) {
+    return VisionLanguageModel.createForTraining(
         TinyWorld.ENGINE, SHAPE.config(), Prepare.initial(SHAPE.config(), seed));
   }
 

@@ -9,10 +9,11 @@ import io.gracebeam.proto.v1.Training;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.TeacherStatistics;
 import io.gracebeam.worker.methods.data.Item;
-import io.gracebeam.worker.methods.data.PixelCache;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.Signals;
+import io.gracebeam.worker.methods.testing.Llava;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -69,18 +70,21 @@ class TorchTrainingTest {
       known[3][i] = (float) s.nonTargetLogSumExp();
     }
     return new Example(
-        new Item("case-" + number, ids, rows, targets, new int[tokens]),
-        PixelCache.of(floats(inputs.get("pixels"))),
+        new Item(
+            "case-" + number,
+            Llava.input(
+                Llava.config(GOLDENS.resolve("tiny-llava")), floats(inputs.get("pixels")), ids),
+            rows,
+            targets,
+            new int[tokens]),
         new Signals(
             null,
             targets,
-            known[0],
-            known[1],
-            known[2],
-            known[3],
+            new Signals.Statistics(known[0], known[1], known[2], known[3]),
             null,
             logits,
-            floats(teacher.get("gram"))));
+            new int[] {4},
+            List.of(floats(teacher.get("gram")))));
   }
 
   @Test
@@ -96,8 +100,8 @@ class TorchTrainingTest {
             .setLearningRate(3e-4)
             .setClipNorm(12)
             .build();
-    try (LlavaModel model =
-        LlavaModel.loadForTraining(TinyWorld.ENGINE, GOLDENS.resolve("tiny-llava"))) {
+    try (VisionLanguageModel model =
+        ModelFolder.open(GOLDENS.resolve("tiny-llava")).loadForTraining(TinyWorld.ENGINE)) {
       Parameters parameters =
           new Parameters(StudentTrainer.trainable(model, true), model.masters());
       parameters.quantize(model.quantizableWeights(), 4, 16, false);
@@ -105,8 +109,7 @@ class TorchTrainingTest {
           new Losses(
               Variant.newBuilder().setDistillation("dkd").setGate(true).setRcka(true).build(),
               TinyStudent.GRACE,
-              new SignalHeader(
-                  SignalHeader.Form.FULL_F32, VOCAB, 0, 2, SignalHeader.Gram.F32, 4, 0, 0, 0));
+              new SignalForm(SignalForm.Rows.FULL_F32, VOCAB, 0, 2, SignalForm.Gram.F32));
       Stepper stepper = new Stepper(TinyWorld.ENGINE, model, null, losses, null, parameters);
       Map<String, float[]> start = new java.util.HashMap<>();
       model.masters().forEach((name, w) -> start.put(name, w.clone()));
@@ -143,7 +146,10 @@ class TorchTrainingTest {
   }
 
   private static void tensors(
-      JsonNode golden, LlavaModel model, Parameters parameters, Map<String, float[]> start) {
+      JsonNode golden,
+      VisionLanguageModel model,
+      Parameters parameters,
+      Map<String, float[]> start) {
     SortedMap<String, float[]> state = parameters.state();
     assertThat(golden.size()).isEqualTo(StudentTrainer.trainable(model, true).size() + 14);
     for (Iterator<Map.Entry<String, JsonNode>> it = golden.fields(); it.hasNext(); ) {

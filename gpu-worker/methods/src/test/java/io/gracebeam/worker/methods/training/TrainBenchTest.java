@@ -2,16 +2,17 @@ package io.gracebeam.worker.methods.training;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.gracebeam.worker.methods.model.LlavaConfig;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.DecoderSizes;
 import org.junit.jupiter.api.Test;
 
 class TrainBenchTest {
   private static TrainBench.Shape tiny() {
     LlavaConfig.Vision vision = new LlavaConfig.Vision(16, 8, 16, 2, 2, 32, 16, 1e-5);
-    LlavaConfig.Text text = new LlavaConfig.Text(64, 32, 2, 2, 2, 16, 64, 64, 1e-5, 10000);
+    DecoderSizes text = new DecoderSizes(64, 32, 2, 2, 2, 16, 64, 64, 1e-5, 10000);
     LlavaConfig config =
         new LlavaConfig(vision, text, 3, vision.patches(), -2, true, 1, 2, 0, true, false);
-    return new TrainBench.Shape("tiny", config, 4, 2, 12, 6);
+    return new TrainBench.Shape("tiny", config, 16, 4, 2, 12, 6);
   }
 
   @Test

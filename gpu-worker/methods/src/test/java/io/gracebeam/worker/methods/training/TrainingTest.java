@@ -21,10 +21,12 @@ import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.Signals;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.testing.Llava;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
 import java.io.IOException;
@@ -197,21 +199,23 @@ class TrainingTest {
     for (int i = 0; i < 24; i++) {
       Signals x = a.get(i);
       Signals y = b.get(i);
-      assertThat(y.entropy()).containsExactly(x.entropy());
+      assertThat(y.statistics().entropy()).containsExactly(x.statistics().entropy());
       assertThat(y.targets()).containsExactly(x.targets());
       Signals few = b.scalars(i);
       assertThat(few)
           .usingRecursiveComparison()
-          .ignoringFields("ids", "logits", "gram")
+          .ignoringFields("ids", "logits", "visualTokens", "grams")
           .isEqualTo(y);
       assertThat(few.logits()).isNull();
-      for (int j = 0; j < x.gram().length; j++) {
-        assertThat(y.gram()[j]).isCloseTo(x.gram()[j], within(Math.abs(x.gram()[j]) / 256 + 1e-9f));
+      float[] exact = x.grams().getFirst();
+      float[] rounded = y.grams().getFirst();
+      for (int j = 0; j < exact.length; j++) {
+        assertThat(rounded[j]).isCloseTo(exact[j], within(Math.abs(exact[j]) / 256 + 1e-9f));
       }
       for (int t = 0; t < x.tokens(); t++) {
         for (int k = 0; k < 8; k++) {
           assertThat(y.logits()[t * 8 + k])
-              .isEqualTo(x.logits()[t * a.shape().vocab() + y.ids()[t * 8 + k]]);
+              .isEqualTo(x.logits()[t * a.form().vocab() + y.ids()[t * 8 + k]]);
         }
       }
     }
@@ -249,15 +253,12 @@ class TrainingTest {
             Map.of("trained", trained),
             out,
             Progress.NONE);
-        try (LlavaModel m = PackedModel.load(TinyWorld.ENGINE, out);
+        try (VisionLanguageModel m = PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(out));
             NDManager manager = m.manager().newSubManager()) {
-          BatchMaker maker = new BatchMaker(Dataset.open(data), out, m.config());
+          BatchMaker maker = new BatchMaker(Dataset.open(data), Llava.inputs(out));
           Item item = maker.item(5);
           logits[n++] =
-              m.forward(
-                      maker.pixels(manager, new int[] {5}),
-                      maker.ids(List.of(item)),
-                      new int[][] {item.rows()})
+              m.forward(manager, BatchMaker.batch(List.of(item), m.config()))
                   .logits()
                   .toFloatArray();
         }
@@ -272,11 +273,11 @@ class TrainingTest {
   @Test
   void examplesFromFilesGiveWhatThoseAtHandGive() {
     Dataset set = Dataset.open(data);
-    try (LlavaModel m = LlavaModel.load(TinyWorld.ENGINE, student)) {
+    try (VisionLanguageModel m = Llava.load(TinyWorld.ENGINE, student)) {
       Parameters p = new Parameters(new LinkedHashMap<>(StudentTrainer.trainable(m, false)));
       SignalReader r = SignalReader.open(signals);
-      Losses losses = new Losses(TinyWorld.variant(4, 16), TinyWorld.grace(), r.shape());
-      BatchMaker maker = new BatchMaker(set, student, m.config());
+      Losses losses = new Losses(TinyWorld.variant(4, 16), TinyWorld.grace(), r.form());
+      BatchMaker maker = new BatchMaker(set, Llava.inputs(student));
       Stepper s = new Stepper(TinyWorld.ENGINE, m, maker, losses, r, p);
       Stepper.Weights weights = new Stepper.Weights(0.5, 1, "test");
       int[] batch = {13, 1, 9, 5, 2};
@@ -287,7 +288,7 @@ class TrainingTest {
       float[] gradient = p.gradient(norm).clone();
       List<Example> atHand =
           java.util.Arrays.stream(batch)
-              .mapToObj(i -> new Example(maker.item(i), maker.image(i), r.get(i)))
+              .mapToObj(i -> new Example(maker.item(i), r.get(i)))
               .toList();
       p.write();
       Losses.Total expected = s.accumulate(atHand, Stepper.Limits.micro(2), weights);
@@ -301,16 +302,17 @@ class TrainingTest {
   @Test
   void quantizedGradientsMatchFiniteDifferences() {
     Dataset set = Dataset.open(data);
-    try (LlavaModel m = LlavaModel.load(TinyWorld.ENGINE, student)) {
+    try (VisionLanguageModel m = Llava.load(TinyWorld.ENGINE, student)) {
       Map<String, ai.djl.ndarray.NDArray> trainable =
           new LinkedHashMap<>(StudentTrainer.trainable(m, false));
       Parameters p = new Parameters(trainable);
       p.quantize(m.quantizableWeights(), 4, 16, false);
       Variant v = TinyWorld.variant(4, 16);
       SignalReader r = SignalReader.open(signals);
-      Losses losses = new Losses(v, TinyWorld.grace(), r.shape());
+      Losses losses = new Losses(v, TinyWorld.grace(), r.form());
       Stepper s =
-          new Stepper(TinyWorld.ENGINE, m, new BatchMaker(set, student, m.config()), losses, r, p);
+          new Stepper(
+              TinyWorld.ENGINE, m, new BatchMaker(set, Llava.inputs(student)), losses, r, p);
       int[] batch = {1, 5, 9, 13};
       Stepper.Weights weights = new Stepper.Weights(0.5, 1, "test");
       p.write();

@@ -18,7 +18,6 @@ import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.engine.EngineArrays;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.QuantSpec;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.data.BatchMaker;
@@ -26,14 +25,15 @@ import io.gracebeam.worker.methods.data.Dataset;
 import io.gracebeam.worker.methods.data.Item;
 import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.model.Forward;
-import io.gracebeam.worker.methods.model.LlavaConfig;
-import io.gracebeam.worker.methods.model.LlavaModel;
-import io.gracebeam.worker.methods.signals.SignalHeader;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.signals.SignalForm;
 import io.gracebeam.worker.methods.signals.SignalReader;
 import io.gracebeam.worker.methods.signals.SignalWriter;
 import io.gracebeam.worker.methods.signals.Signals;
 import io.gracebeam.worker.methods.signals.TeacherExtractor;
+import io.gracebeam.worker.methods.testing.Llava;
 import io.gracebeam.worker.methods.work.Files2;
 import io.gracebeam.worker.methods.work.Progress;
 import java.io.IOException;
@@ -169,14 +169,11 @@ class VariantsTest {
   }
 
   private static float[] logits(Path folder) {
-    try (LlavaModel m = PackedModel.load(TinyWorld.ENGINE, folder);
+    try (VisionLanguageModel m = PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder));
         NDManager manager = m.manager().newSubManager()) {
-      BatchMaker maker = new BatchMaker(Dataset.open(data), folder, m.config());
+      BatchMaker maker = new BatchMaker(Dataset.open(data), Llava.inputs(folder));
       Item item = maker.item(5);
-      return m.forward(
-              maker.pixels(manager, new int[] {5}),
-              maker.ids(List.of(item)),
-              new int[][] {item.rows()})
+      return m.forward(manager, BatchMaker.batch(List.of(item), m.config()))
           .logits()
           .toFloatArray();
     }
@@ -185,9 +182,9 @@ class VariantsTest {
   @Test
   void scaleSourcesAreRoundToNearestAndSearched() {
     Variant v = TinyWorld.variant(3, 8);
-    Map<String, Tensor> before = Checkpoint.load(Files2.modelFolder(student)).tensors();
-    Map<String, Tensor> rtn = Checkpoint.load(export("rtn", student, "dense", "rtn", v)).tensors();
-    Map<String, Tensor> mse = Checkpoint.load(export("mse", student, "dense", "mse", v)).tensors();
+    Map<String, Tensor> before = Llava.tensors(Files2.modelFolder(student));
+    Map<String, Tensor> rtn = Llava.tensors(export("rtn", student, "dense", "rtn", v));
+    Map<String, Tensor> mse = Llava.tensors(export("mse", student, "dense", "mse", v));
     int quantized = 0;
     for (String name : before.keySet()) {
       float[] w = before.get(name).floats();
@@ -227,7 +224,7 @@ class VariantsTest {
   void lossThatIsNotFiniteStopsTrainingWithOneLine(boolean quantized, String distillation) {
     Path good = Files2.modelFolder(student);
     Path bad = Files2.folder(root.resolve("bad-" + quantized + distillation));
-    TreeMap<String, Tensor> tensors = new TreeMap<>(Checkpoint.load(good).tensors());
+    TreeMap<String, Tensor> tensors = new TreeMap<>(Llava.tensors(good));
     tensors.computeIfPresent(
         "language_model.lm_head.weight",
         (n, t) -> {
@@ -235,7 +232,7 @@ class VariantsTest {
           Arrays.fill(w, 3e38f);
           return Tensor.of(t.shape(), w);
         });
-    LlavaConfig.read(good).write(bad);
+    Llava.config(good).write(bad);
     CheckpointWriter.write(bad, tensors);
     Files2.copySideFiles(good, bad);
     Variant v = ce(quantized).toBuilder().setDistillation(distillation).build();
@@ -266,11 +263,9 @@ class VariantsTest {
   @Test
   void anotherVocabularyIsRefusedWithOneLine() throws IOException {
     SignalReader own = SignalReader.open(signals);
-    SignalHeader h = own.shape();
-    SignalHeader wider =
-        new SignalHeader(
-            h.form(), h.vocab() + 3, 0, h.temperature(), h.gram(), h.visualTokens(), 0, 0, 0);
-    SignalWriter w = new SignalWriter(wider);
+    SignalForm h = own.form();
+    SignalForm wider = new SignalForm(h.rows(), h.vocab() + 3, 0, h.temperature(), h.gram());
+    SignalWriter w = new SignalWriter(wider, 16, 0);
     w.add(Signals.bad("none"));
     Path other = Files.createDirectories(root.resolve("wider"));
     w.write(other.resolve("unit.gsig"));
@@ -284,22 +279,14 @@ class VariantsTest {
             h.vocab() + 3, h.vocab());
 
     // As many ids, but other ones.
-    SignalWriter swapped = new SignalWriter(h);
+    SignalWriter swapped = new SignalWriter(h, 16, 0);
     for (int i = 0; i < 24; i++) {
       Signals s = own.get(i);
       int[] targets = s.targets().clone();
       targets[0] = (targets[0] + 1) % h.vocab();
       swapped.add(
           new Signals(
-              null,
-              targets,
-              s.targetLogProb(),
-              s.logSumExp(),
-              s.entropy(),
-              s.nonTargetLogSumExp(),
-              null,
-              s.logits(),
-              s.gram()));
+              null, targets, s.statistics(), null, s.logits(), s.visualTokens(), s.grams()));
     }
     Path same = Files.createDirectories(root.resolve("swapped"));
     swapped.write(same.resolve("unit.gsig"));
@@ -319,16 +306,16 @@ class VariantsTest {
    */
   @Test
   void quantizedStepMatchesFiniteDifferencesByWeightsAndScales() {
-    try (LlavaModel m = LlavaModel.load(TinyWorld.ENGINE, Files2.modelFolder(student))) {
+    try (VisionLanguageModel m = Llava.load(TinyWorld.ENGINE, Files2.modelFolder(student))) {
       Parameters p = new Parameters(StudentTrainer.trainable(m, false));
       List<String> names = m.quantizableWeights();
       p.quantize(names, 3, 16, false);
       // Smaller scales, so that some weights are clipped.
       names.forEach(n -> shift(p.theta(n), -0.4f));
       BatchMaker maker =
-          new BatchMaker(Dataset.open(data), Files2.modelFolder(student), m.config());
+          new BatchMaker(Dataset.open(data), Llava.inputs(Files2.modelFolder(student)));
       SignalReader reader = SignalReader.open(signals);
-      Losses losses = new Losses(TinyWorld.variant(3, 16), TinyWorld.grace(), reader.shape());
+      Losses losses = new Losses(TinyWorld.variant(3, 16), TinyWorld.grace(), reader.form());
       Stepper stepper = new Stepper(TinyWorld.ENGINE, m, maker, losses, reader, p);
       p.write();
       stepper.accumulate(BATCH, Stepper.Limits.micro(4), new Stepper.Weights(0.5, 1, "test"));
@@ -384,7 +371,7 @@ class VariantsTest {
 
   /** Loss of the model with W^ of latent weights or log-scales moved by h along a direction. */
   private static double surrogate(
-      LlavaModel m,
+      VisionLanguageModel m,
       Parameters p,
       List<String> names,
       List<String> moved,
@@ -425,17 +412,12 @@ class VariantsTest {
     try (NDManager manager = m.manager().newSubManager();
         NDScope scope = new NDScope()) {
       scope.suppressNotUsedWarning();
-      Forward f =
-          m.forward(
-              maker.pixels(manager, BATCH),
-              maker.ids(items),
-              items.stream().map(Item::rows).toArray(int[][]::new));
-      int n = (int) f.visualStates().getShape().get(1);
-      int width = (int) f.visualStates().getShape().get(2);
+      Forward f = m.forward(manager, BatchMaker.batch(items, m.config()));
+      int n = m.config().imageTokens();
       RowLosses rows = losses.rows(items, teacher, m.config().vocab(), norms, 0.5);
       rows.apply(f.logits().toFloatArray());
       rows.addTo(t);
-      Batches.relations(losses, f.visualStates().toFloatArray(), n, width, teacher, norms, 1, t);
+      Batches.relations(losses, f.visualStates().toFloatArray(), n, teacher, norms, t);
     }
     return t.ce + 0.5 * t.gdkd + t.rcka;
   }

@@ -3,7 +3,7 @@ package io.gracebeam.worker.server.bench;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.kernels.DecoderShape;
 import io.gracebeam.worker.kernels.KernelBench;
-import io.gracebeam.worker.methods.export.ModelSizes;
+import io.gracebeam.worker.methods.family.ModelSizes;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;

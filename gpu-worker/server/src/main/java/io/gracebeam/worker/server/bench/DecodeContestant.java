@@ -7,7 +7,7 @@ import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.RandomWeight;
 import io.gracebeam.worker.methods.checkpoint.TensorRows;
 import io.gracebeam.worker.methods.export.MemoryPlan;
-import io.gracebeam.worker.methods.export.ModelSizes;
+import io.gracebeam.worker.methods.family.ModelSizes;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -160,13 +160,13 @@ final class DecodeContestant {
    * @param layers of the decoder, of which the first are taken, all if it has fewer
    */
   static ModelSizes sizes(String name, int layers) {
-    if (ModelSizes.NAMES.contains(name)) {
+    if (ModelSizes.names().contains(name)) {
       return ModelSizes.named(name).layers(layers);
     }
     if (!name.equals(STUDENT)) {
       throw GraceException.user(
           "--shape is '%s'; allowed: %s",
-          name, String.join(", ", ModelSizes.NAMES) + ", " + STUDENT);
+          name, String.join(", ", ModelSizes.names()) + ", " + STUDENT);
     }
     DecoderShape small = new DecoderShape(3, 128, 4, 4, 32, 352, 128, 1e-5f);
     return new ModelSizes(small, true, List.of(), List.of(), 0, 16).layers(layers);

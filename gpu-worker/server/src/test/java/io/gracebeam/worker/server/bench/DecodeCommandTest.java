@@ -13,7 +13,7 @@ import io.gracebeam.worker.kernels.KernelBench;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.RandomWeight;
 import io.gracebeam.worker.methods.checkpoint.TensorRows;
-import io.gracebeam.worker.methods.export.ModelSizes;
+import io.gracebeam.worker.methods.family.ModelSizes;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
@@ -138,7 +138,8 @@ class DecodeCommandTest {
         .contains(
             "llama.cpp-bf16: left out: no room",
             "llama.cpp-q4_0-head8: left out: bench_decode.py write ended with status 7",
-            "llama.cpp-q4_0: left out: llama.cpp-q4_0 ended without a figure (status 132); is the memory enough?");
+            "llama.cpp-q4_0: left out: llama.cpp-q4_0 ended without a figure (status 132); is the"
+                + " memory enough?");
     assertThat(out.get("rows").toString()).doesNotContain("llama.cpp-");
     assertThat(row(out, "int4-head4 decode").get("value").asDouble()).isPositive();
     assertThat(

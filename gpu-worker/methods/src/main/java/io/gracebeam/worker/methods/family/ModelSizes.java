@@ -1,18 +1,16 @@
-package io.gracebeam.worker.methods.export;
+package io.gracebeam.worker.methods.family;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.kernels.DecoderShape;
-import io.gracebeam.worker.methods.model.LlavaConfig;
+import io.gracebeam.worker.methods.model.ModelConfig;
+import io.gracebeam.worker.methods.model.ModelParameter;
 import io.gracebeam.worker.methods.model.Part;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
-import java.util.Optional;
+import java.util.SortedMap;
+import java.util.TreeMap;
 
 /**
  * Sizes of a model's parts.
@@ -36,55 +34,56 @@ public record ModelSizes(
   /** Weights [rows, cols], {@code count} of them. */
   public record Linear(int count, int rows, int cols) {}
 
+  private static final String QWEN2_VL_2B = "qwen2-vl-2b";
+
   /** Names that {@link #named} knows. */
-  public static final List<String> NAMES = List.of("llava-1.5-7b", "qwen2-vl-2b");
+  public static List<String> names() {
+    return List.copyOf(published().keySet());
+  }
+
+  private static SortedMap<String, ModelSizes> published() {
+    SortedMap<String, ModelSizes> out = new TreeMap<>();
+    out.put(QWEN2_VL_2B, qwen2b());
+    Families.find().all().forEach(family -> out.putAll(family.published()));
+    return out;
+  }
 
   /**
    * Sizes by config.json.
    *
-   * @throws GraceException data, where it is no LLaVA's
+   * @throws GraceException data, where it is wrong; user, where no family reads it
    */
-  static ModelSizes of(Path folder) {
-    return of(LlavaConfig.read(folder), numberBits(folder));
+  public static ModelSizes of(Path folder) {
+    ConfigFile file = ConfigFile.read(folder);
+    return of(Families.find().get(file.modelType()).read(file), numberBits(file));
   }
 
-  static ModelSizes of(LlavaConfig config, int numberBits) {
-    LlavaConfig.Text t = config.text();
+  /**
+   * Sizes of a configuration.
+   *
+   * @param numberBits of a number that is not quantized: 16 or 32
+   */
+  public static ModelSizes of(ModelConfig config, int numberBits) {
     List<Linear> vision = new ArrayList<>();
     List<Linear> projector = new ArrayList<>();
     long rest = 0;
-    for (Map.Entry<String, long[]> e : config.parameterShapes().entrySet()) {
-      long[] shape = e.getValue();
-      Optional<Part> part = Part.of(e.getKey());
-      if (part.isPresent()) {
-        Linear linear = new Linear(1, (int) shape[0], (int) (shape.length > 1 ? shape[1] : 1));
-        switch (part.get()) {
-          case VISION -> vision.add(linear);
-          case PROJECTOR -> projector.add(linear);
-          case DECODER, HEAD -> {}
-        }
-      } else if (!e.getKey().startsWith("language_model.model.layers.")
-          && !e.getKey().equals("language_model.model.norm.weight")
-          && !e.getKey().endsWith(".embed_tokens.weight")) {
-        long count = 1;
-        for (long n : shape) {
-          count = Math.multiplyExact(count, n);
-        }
-        rest += count;
+    for (ModelParameter p : config.parameters().all()) {
+      Part part = p.place().part();
+      boolean beside = part == Part.VISION || part == Part.PROJECTOR;
+      if (beside && p.is(ModelParameter.Trait.LINEAR)) {
+        (part == Part.VISION ? vision : projector)
+            .add(new Linear(1, (int) p.shape()[0], (int) p.shape()[1]));
+      } else if (beside) {
+        rest += p.size();
       }
     }
-    DecoderShape decoder = PackedModel.shape(t);
-    return new ModelSizes(decoder, config.tied(), vision, projector, rest, numberBits);
+    return new ModelSizes(
+        config.text().shape(), config.tied(), vision, projector, rest, numberBits);
   }
 
   /** A config.json that says nothing means float32, as transformers reads it. */
-  private static int numberBits(Path folder) {
-    JsonNode root;
-    try {
-      root = new ObjectMapper().readTree(Files.readAllBytes(folder.resolve("config.json")));
-    } catch (IOException e) {
-      throw GraceException.data("config.json: cannot be read").withCause(e);
-    }
+  private static int numberBits(ConfigFile file) {
+    JsonNode root = file.root();
     String type = root.path("dtype").asText(root.path("torch_dtype").asText("float32"));
     return type.equals("bfloat16") || type.equals("float16") ? 16 : 32;
   }
@@ -95,11 +94,11 @@ public record ModelSizes(
    * @throws GraceException user, for another name
    */
   public static ModelSizes named(String name) {
-    return switch (name) {
-      case "llava-1.5-7b" -> llava7b();
-      case "qwen2-vl-2b" -> qwen2b();
-      default -> throw GraceException.user("--shape is '%s'; allowed: %s", name, NAMES);
-    };
+    ModelSizes found = published().get(name);
+    if (found == null) {
+      throw GraceException.user("--shape is '%s'; allowed: %s", name, names());
+    }
+    return found;
   }
 
   /**
@@ -124,23 +123,6 @@ public record ModelSizes(
             d.vocab(),
             d.eps());
     return new ModelSizes(first, tied, vision, projector, rest, numberBits);
-  }
-
-  private static ModelSizes llava7b() {
-    LlavaConfig config =
-        new LlavaConfig(
-            new LlavaConfig.Vision(336, 14, 1024, 24, 16, 4096, 768, 1e-5),
-            new LlavaConfig.Text(32064, 4096, 32, 32, 32, 128, 11008, 4096, 1e-5, 10000),
-            32000,
-            576,
-            -2,
-            true,
-            1,
-            2,
-            32001,
-            true,
-            false);
-    return of(config, 16);
   }
 
   /**

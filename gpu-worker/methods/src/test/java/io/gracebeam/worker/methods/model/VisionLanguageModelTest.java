@@ -5,20 +5,23 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.types.Shape;
 import ai.djl.training.GradientCollector;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.worker.engine.EngineHandle;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Safetensors;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.family.ModelFolder;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.testing.Llava;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import org.assertj.core.data.Offset;
@@ -27,11 +30,14 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-class LlavaModelTest {
+class VisionLanguageModelTest {
   private static final Path GOLDENS = Path.of("src/test/resources/goldens");
   private static final Path TINY = GOLDENS.resolve("tiny-llava");
   private static final EngineHandle ENGINE = TinyWorld.ENGINE;
   private static final String ANY_OTHER = "language_model.model.layers.0.self_attn.k_proj.weight";
+
+  private static final String EMBEDDING = "language_model.model.embed_tokens.weight";
+  private static final String HEAD = "language_model.lm_head.weight";
 
   private static JsonNode cases() throws Exception {
     return new ObjectMapper().readTree(GOLDENS.resolve("forward.json").toFile());
@@ -53,19 +59,25 @@ class LlavaModelTest {
     return out;
   }
 
+  private static Batch batch(JsonNode c, int... rows) {
+    return Llava.batch(
+        Llava.config(TINY),
+        floats(c.get("pixels")),
+        new long[][] {longs(c.get("ids"))},
+        new int[][] {rows});
+  }
+
   private static int[] range(int n) {
     int[] out = new int[n];
     Arrays.setAll(out, i -> i);
     return out;
   }
 
-  private static void checkGoldens(LlavaModel model) throws Exception {
+  private static void checkGoldens(VisionLanguageModel model) throws Exception {
     for (JsonNode c : cases()) {
       long[] ids = longs(c.get("ids"));
       try (NDManager manager = model.manager().newSubManager()) {
-        NDArray pixels = manager.create(floats(c.get("pixels")), new Shape(1, 3, 28, 28));
-        Forward forward =
-            model.forward(pixels, new long[][] {ids}, new int[][] {range(ids.length)});
+        Forward forward = model.forward(manager, batch(c, range(ids.length)));
         assertThat(forward.logits().toFloatArray())
             .containsExactly(floats(c.get("logits")), Offset.offset(1e-4f));
         assertThat(forward.visualStates().toFloatArray())
@@ -76,7 +88,7 @@ class LlavaModelTest {
 
   @Test
   void givesTheLogitsOfTransformers() throws Exception {
-    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
+    try (VisionLanguageModel model = Llava.load(ENGINE, TINY)) {
       checkGoldens(model);
       int before = model.manager().getManagedArrays().size();
       checkGoldens(model);
@@ -87,18 +99,13 @@ class LlavaModelTest {
   @Test
   void givesTheGreedyTokensOfTransformersInOnePaddedBatch() throws Exception {
     JsonNode cases = cases();
-    float[] pixels = new float[2 * 3 * 28 * 28];
+    List<ModelInput> prompts = new ArrayList<>();
     for (int i = 0; i < 2; i++) {
-      System.arraycopy(floats(cases.get(i).get("pixels")), 0, pixels, i * 2352, 2352);
+      JsonNode c = cases.get(i);
+      prompts.add(Llava.input(Llava.config(TINY), floats(c.get("pixels")), longs(c.get("ids"))));
     }
-    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
-      var out =
-          new Generator(model, null, null)
-              .generate(
-                  pixels,
-                  new int[] {0, 1},
-                  new long[][] {longs(cases.get(0).get("ids")), longs(cases.get(1).get("ids"))},
-                  32);
+    try (VisionLanguageModel model = Llava.load(ENGINE, TINY)) {
+      var out = new Generator(model, null).generate(Batch.prompts(prompts, 0), 32);
       for (int i = 0; i < 2; i++) {
         assertThat(Arrays.stream(out.get(i).ids()).asLongStream().toArray())
             .isEqualTo(longs(cases.get(i).get("greedy")));
@@ -110,12 +117,10 @@ class LlavaModelTest {
   @ValueSource(strings = {"hub", "v4.52", "v5", "v5-disk"})
   void readsAllNameGenerations(String generation, @TempDir Path dir) throws Exception {
     TreeMap<String, Tensor> renamed = new TreeMap<>();
-    Checkpoint.load(TINY)
-        .tensors()
-        .forEach((name, tensor) -> renamed.put(rename(name, generation), tensor));
+    Llava.tensors(TINY).forEach((name, tensor) -> renamed.put(rename(name, generation), tensor));
     Files.copy(TINY.resolve("config.json"), dir.resolve("config.json"));
     Safetensors.write(dir.resolve("model.safetensors"), renamed);
-    try (LlavaModel model = LlavaModel.load(ENGINE, dir)) {
+    try (VisionLanguageModel model = Llava.load(ENGINE, dir)) {
       checkGoldens(model);
     }
   }
@@ -137,45 +142,42 @@ class LlavaModelTest {
   /** A table of embeddings in its file gives what one in memory gives, to the bit. */
   @Test
   void embeddingsMayStayInTheirFile() throws Exception {
-    LlavaConfig config = LlavaConfig.read(TINY);
+    LlavaConfig config = Llava.config(TINY);
     Map<String, float[]> values = new HashMap<>();
-    Checkpoint.load(TINY).tensors().forEach((name, tensor) -> values.put(name, tensor.floats()));
+    Llava.tensors(TINY).forEach((name, tensor) -> values.put(name, tensor.floats()));
     JsonNode c = cases().get(0);
-    try (LlavaModel inMemory = LlavaModel.create(ENGINE, config, values);
-        LlavaModel inFile = LlavaModel.load(ENGINE, TINY)) {
-      assertThat(inMemory.parameters()).containsKey(Decoder.EMBEDDING);
-      assertThat(inFile.parameters()).doesNotContainKey(Decoder.EMBEDDING);
+    try (VisionLanguageModel inMemory = VisionLanguageModel.create(ENGINE, config, values);
+        VisionLanguageModel inFile = Llava.load(ENGINE, TINY)) {
+      assertThat(inMemory.parameters()).containsKey(EMBEDDING);
+      assertThat(inFile.parameters()).doesNotContainKey(EMBEDDING);
       assertThat(inFile.parameters()).hasSize(inMemory.parameters().size() - 1);
       assertThat(logits(inFile, c)).containsExactly(logits(inMemory, c));
       // Another table is refused, and a table of other numbers changes the answer.
-      assertThatThrownBy(() -> inMemory.setTable(Checkpoint.open(TINY).rows(ANY_OTHER)))
+      assertThatThrownBy(
+              () -> inMemory.setTable(ModelFolder.open(TINY).checkpoint().rows(ANY_OTHER)))
           .isInstanceOf(GraceException.class)
           .hasMessageContaining("its config.json calls for");
-      inMemory.setTable(Checkpoint.open(TINY).rows(Decoder.HEAD));
+      inMemory.setTable(ModelFolder.open(TINY).checkpoint().rows(HEAD));
       assertThat(logits(inMemory, c)).isNotEqualTo(logits(inFile, c));
       inMemory.setTable(null);
       assertThat(logits(inMemory, c)).containsExactly(logits(inFile, c));
     }
   }
 
-  private static float[] logits(LlavaModel model, JsonNode c) {
+  private static float[] logits(VisionLanguageModel model, JsonNode c) {
     long[] ids = longs(c.get("ids"));
     try (NDManager manager = model.manager().newSubManager()) {
-      NDArray pixels = manager.create(floats(c.get("pixels")), new Shape(1, 3, 28, 28));
-      return model
-          .forward(pixels, new long[][] {ids}, new int[][] {range(ids.length)})
-          .logits()
-          .toFloatArray();
+      return model.forward(manager, batch(c, range(ids.length))).logits().toFloatArray();
     }
   }
 
   @Test
   void savedModelsReadBackEqual(@TempDir Path dir) throws Exception {
-    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
+    try (VisionLanguageModel model = Llava.load(ENGINE, TINY)) {
       model.save(dir);
-      assertThat(LlavaConfig.read(dir)).isEqualTo(model.config());
+      assertThat(Llava.config(dir)).isEqualTo(model.config());
     }
-    try (LlavaModel model = LlavaModel.load(ENGINE, dir)) {
+    try (VisionLanguageModel model = Llava.load(ENGINE, dir)) {
       checkGoldens(model);
     }
   }
@@ -183,9 +185,9 @@ class LlavaModelTest {
   @Test
   void gradientsAgreeWithFiniteDifferences() throws Exception {
     JsonNode c = cases().get(0);
-    LlavaConfig config = LlavaConfig.read(TINY);
+    LlavaConfig config = Llava.config(TINY);
     Map<String, float[]> values = new HashMap<>();
-    Checkpoint.load(TINY).tensors().forEach((name, tensor) -> values.put(name, tensor.floats()));
+    Llava.tensors(TINY).forEach((name, tensor) -> values.put(name, tensor.floats()));
     for (String name :
         new String[] {
           "language_model.model.layers.0.self_attn.k_proj.weight",
@@ -193,7 +195,7 @@ class LlavaModelTest {
           "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight"
         }) {
       float gradient;
-      try (LlavaModel model = LlavaModel.create(ENGINE, config, values)) {
+      try (VisionLanguageModel model = VisionLanguageModel.create(ENGINE, config, values)) {
         NDArray weight = model.parameters().get(name);
         weight.setRequiresGradient(true);
         try (GradientCollector collector = ENGINE.engine().newGradientCollector()) {
@@ -208,7 +210,7 @@ class LlavaModelTest {
         float[] w = values.get(name).clone();
         w[3] += side == 0 ? step : -step;
         moved.put(name, w);
-        try (LlavaModel model = LlavaModel.create(ENGINE, config, moved)) {
+        try (VisionLanguageModel model = VisionLanguageModel.create(ENGINE, config, moved)) {
           sides[side] = loss(model, c).getFloat();
         }
       }
@@ -220,18 +222,16 @@ class LlavaModelTest {
     }
   }
 
-  private static NDArray loss(LlavaModel model, JsonNode c) {
+  private static NDArray loss(VisionLanguageModel model, JsonNode c) {
     long[] ids = longs(c.get("ids"));
-    NDArray pixels = model.manager().create(floats(c.get("pixels")), new Shape(1, 3, 28, 28));
-    Forward forward =
-        model.forward(pixels, new long[][] {ids}, new int[][] {{ids.length - 2, ids.length - 1}});
+    Forward forward = model.forward(model.manager(), batch(c, ids.length - 2, ids.length - 1));
     return forward.logits().get(":, 9").sum().add(forward.visualStates().get("..., 0").sum());
   }
 
   @Test
   void setLinearReplacesAProduct() throws Exception {
     String name = "language_model.model.layers.1.mlp.down_proj.weight";
-    try (LlavaModel model = LlavaModel.load(ENGINE, TINY)) {
+    try (VisionLanguageModel model = Llava.load(ENGINE, TINY)) {
       assertThat(model.quantizableWeights()).hasSize(14).contains(name);
       NDArray weight = model.parameters().get(name);
       model.setLinear(name, x -> x.matMul(weight.transpose()));
@@ -245,13 +245,19 @@ class LlavaModelTest {
 
   @Test
   void refusesPlaceholdersThatDoNotFit() {
-    try (LlavaModel model = LlavaModel.load(ENGINE, TINY);
+    try (VisionLanguageModel model = Llava.load(ENGINE, TINY);
         NDManager manager = model.manager().newSubManager()) {
-      NDArray pixels = manager.zeros(new Shape(1, 3, 28, 28));
-      assertThatThrownBy(
-              () -> model.forward(pixels, new long[][] {{1, 5, 5, 5, 9}}, new int[][] {{4}}))
+      LlavaConfig config = (LlavaConfig) model.config();
+      long image = config.imageToken();
+      Batch batch =
+          Llava.batch(
+              config,
+              new float[3 * 28 * 28],
+              new long[][] {{1, image, image, image, 9}},
+              new int[][] {{4}});
+      assertThatThrownBy(() -> model.forward(manager, batch))
           .isInstanceOf(GraceException.class)
-          .hasMessageContaining("3 image tokens but its image gives 4");
+          .hasMessageContaining("3 image tokens but its images give 4");
     }
   }
 }

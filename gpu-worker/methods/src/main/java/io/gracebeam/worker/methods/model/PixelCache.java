@@ -1,4 +1,4 @@
-package io.gracebeam.worker.methods.data;
+package io.gracebeam.worker.methods.model;
 
 import java.util.Arrays;
 
@@ -17,8 +17,11 @@ public final class PixelCache {
     this.tables = tables;
   }
 
-  /** Keeps pixels [3, H, W]. */
+  /** Keeps values in three equal channels, one behind the other. */
   public static PixelCache of(float[] values) {
+    if (values.length % 3 != 0) {
+      return new PixelCache(values.clone(), null, null);
+    }
     int channel = values.length / 3;
     byte[] codes = new byte[values.length];
     float[][] tables = new float[3][];
@@ -40,6 +43,11 @@ public final class PixelCache {
       }
     }
     return new PixelCache(null, codes, tables);
+  }
+
+  /** Number of values. */
+  public int size() {
+    return plain != null ? plain.length : codes.length;
   }
 
   /** Writes the pixels to {@code out} from {@code at} on. */

@@ -1,4 +1,8 @@
-package io.gracebeam.worker.methods.checkpoint;
+package io.gracebeam.worker.methods.family.llava;
+
+import io.gracebeam.worker.methods.checkpoint.TensorInfo;
+import io.gracebeam.worker.methods.checkpoint.TensorNaming.Piece;
+import java.util.List;
 
 /**
  * Maps the four generations of LLaVA tensor names to the canonical one, that of the published
@@ -12,17 +16,23 @@ package io.gracebeam.worker.methods.checkpoint;
  *   <li>transformers 5 on disk: the published one, without {@code vision_model.}
  * </ul>
  */
-public final class TensorNames {
+final class TensorNames {
   private static final String LANGUAGE = "language_model.";
   private static final String TOWER = "vision_tower.";
 
   private TensorNames() {}
 
+  /** The parameter that a file's tensor holds; none for a buffer. */
+  static List<Piece> pieces(TensorInfo info) {
+    String name = canonical(info.name());
+    return name == null ? List.of() : List.of(Piece.whole(name, info));
+  }
+
   /**
    * The canonical name; null for a buffer that is no parameter. A name that fits no rule is
    * returned as it is.
    */
-  public static String canonical(String name) {
+  static String canonical(String name) {
     if (name.endsWith("rotary_emb.inv_freq") || name.endsWith("embeddings.position_ids")) {
       return null;
     }

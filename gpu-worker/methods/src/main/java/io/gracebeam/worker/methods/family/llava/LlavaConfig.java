@@ -1,10 +1,21 @@
-package io.gracebeam.worker.methods.model;
+package io.gracebeam.worker.methods.family.llava;
 
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ModelShape;
+import io.gracebeam.worker.methods.model.Decoder;
+import io.gracebeam.worker.methods.model.DecoderNames;
+import io.gracebeam.worker.methods.model.DecoderSizes;
+import io.gracebeam.worker.methods.model.LlamaDecoder;
+import io.gracebeam.worker.methods.model.ModelConfig;
+import io.gracebeam.worker.methods.model.ModelImage;
+import io.gracebeam.worker.methods.model.ModelParameters;
+import io.gracebeam.worker.methods.model.Part;
+import io.gracebeam.worker.methods.model.PixelCache;
+import io.gracebeam.worker.methods.model.SpecialTokens;
+import io.gracebeam.worker.methods.model.VisionTower;
+import io.gracebeam.worker.methods.model.Weights;
 import java.nio.file.Path;
-import java.util.LinkedHashMap;
-import java.util.Map;
+import java.util.Set;
 
 /**
  * Sizes and switches of a LLaVA-1.5-shaped model.
@@ -23,7 +34,7 @@ import java.util.Map;
  */
 public record LlavaConfig(
     Vision vision,
-    Text text,
+    DecoderSizes text,
     int imageToken,
     int imageTokens,
     int featureLayer,
@@ -32,7 +43,8 @@ public record LlavaConfig(
     int eosToken,
     int padToken,
     boolean projectorBias,
-    boolean tied) {
+    boolean tied)
+    implements ModelConfig {
 
   /** Sizes of the CLIP tower; `projection` is the unused CLIP output width, kept for the file. */
   public record Vision(
@@ -49,19 +61,6 @@ public record LlavaConfig(
       return (imageSize / patchSize) * (imageSize / patchSize);
     }
   }
-
-  /** Sizes of the decoder. */
-  public record Text(
-      int vocab,
-      int width,
-      int layers,
-      int heads,
-      int kvHeads,
-      int headDim,
-      int mlp,
-      int maxPositions,
-      double eps,
-      double ropeTheta) {}
 
   private static final int MAX = 1 << 20;
 
@@ -129,8 +128,7 @@ public record LlavaConfig(
    *
    * @throws GraceException DATA for sizes that do not fit each other
    */
-  public static LlavaConfig of(
-      ModelShape shape, int vocab, int imageToken, int bosToken, int eosToken, int padToken) {
+  static LlavaConfig of(ModelShape shape, int vocab, SpecialTokens tokens) {
     positive("image_size", shape.getImageSize());
     positive("patch_size", shape.getPatchSize());
     positive("heads", shape.getHeads());
@@ -149,8 +147,8 @@ public record LlavaConfig(
             shape.getVisionMlp(),
             shape.getVisionWidth(),
             1e-5);
-    Text text =
-        new Text(
+    DecoderSizes text =
+        new DecoderSizes(
             vocab,
             shape.getWidth(),
             shape.getLayers(),
@@ -164,31 +162,23 @@ public record LlavaConfig(
     return new LlavaConfig(
         vision,
         text,
-        imageToken,
+        tokens.image(),
         vision.patches(),
         -2,
         true,
-        bosToken,
-        eosToken,
-        padToken,
+        tokens.bos(),
+        tokens.ends().iterator().next(),
+        tokens.pad(),
         true,
         false);
   }
 
-  /**
-   * Reads `config.json` of a model folder; missing text and vision keys take transformers' defaults
-   * of LLaVA-1.5.
-   */
-  public static LlavaConfig read(Path modelDir) {
-    return LlavaConfigFile.read(modelDir);
-  }
-
-  /** Writes `config.json` and `generation_config.json` in the form that transformers 5 reads. */
+  @Override
   public void write(Path modelDir) {
     LlavaConfigFile.write(this, modelDir);
   }
 
-  /** The same with a head of its own. */
+  @Override
   public LlavaConfig untied() {
     return new LlavaConfig(
         vision,
@@ -204,74 +194,55 @@ public record LlavaConfig(
         false);
   }
 
-  /** Size of the vocabulary, the head's rows. */
-  public int vocab() {
-    return text.vocab();
+  @Override
+  public SpecialTokens tokens() {
+    return new SpecialTokens(imageToken, bosToken, Set.of(eosToken), padToken);
+  }
+
+  @Override
+  public DecoderNames names() {
+    return LlavaParameters.DECODER;
+  }
+
+  @Override
+  public ModelParameters parameters() {
+    return LlavaParameters.of(this);
+  }
+
+  @Override
+  public boolean servedByPackedDecoder() {
+    return true;
+  }
+
+  @Override
+  public QuantTarget target(Part part) {
+    return LlavaParameters.target(part);
+  }
+
+  @Override
+  public VisionTower tower(Weights weights) {
+    return new ClipTower(this, weights);
+  }
+
+  @Override
+  public Decoder decoder(Weights weights) {
+    return new LlamaDecoder(this, weights);
+  }
+
+  /** An image of pixels [3, side, side]. */
+  public ModelImage image(float[] pixels) {
+    int size = vision.imageSize();
+    int side = size / vision.patchSize();
+    return new ModelImage(
+        PixelCache.of(pixels),
+        new long[] {3, size, size},
+        new ModelImage.Grid(1, side, side),
+        imageTokens);
   }
 
   /** How many of the tower's blocks run before the chosen state. */
   public int visionBlocks() {
     return featureLayer < 0 ? vision.layers() + 1 + featureLayer : featureLayer;
-  }
-
-  /** Canonical names and shapes of all parameters, in canonical order. */
-  public Map<String, long[]> parameterShapes() {
-    Map<String, long[]> out = new LinkedHashMap<>();
-    String tower = "vision_tower.vision_model.";
-    long dv = vision.width();
-    out.put(tower + "embeddings.class_embedding", new long[] {dv});
-    out.put(
-        tower + "embeddings.patch_embedding.weight",
-        new long[] {dv, 3, vision.patchSize(), vision.patchSize()});
-    out.put(tower + "embeddings.position_embedding.weight", new long[] {vision.patches() + 1L, dv});
-    affine(out, tower + "pre_layrnorm", dv);
-    for (int i = 0; i < vision.layers(); i++) {
-      String block = tower + "encoder.layers." + i + ".";
-      affine(out, block + "layer_norm1", dv);
-      for (String name : new String[] {"q_proj", "k_proj", "v_proj", "out_proj"}) {
-        dense(out, block + "self_attn." + name, dv, dv, true);
-      }
-      affine(out, block + "layer_norm2", dv);
-      dense(out, block + "mlp.fc1", vision.mlp(), dv, true);
-      dense(out, block + "mlp.fc2", dv, vision.mlp(), true);
-    }
-    affine(out, tower + "post_layernorm", dv);
-    long d = text.width();
-    dense(out, "multi_modal_projector.linear_1", d, dv, projectorBias);
-    dense(out, "multi_modal_projector.linear_2", d, d, projectorBias);
-    out.put("language_model.model.embed_tokens.weight", new long[] {vocab(), d});
-    long q = (long) text.heads() * text.headDim();
-    long kv = (long) text.kvHeads() * text.headDim();
-    for (int i = 0; i < text.layers(); i++) {
-      String block = "language_model.model.layers." + i + ".";
-      out.put(block + "input_layernorm.weight", new long[] {d});
-      dense(out, block + "self_attn.q_proj", q, d, false);
-      dense(out, block + "self_attn.k_proj", kv, d, false);
-      dense(out, block + "self_attn.v_proj", kv, d, false);
-      dense(out, block + "self_attn.o_proj", d, q, false);
-      out.put(block + "post_attention_layernorm.weight", new long[] {d});
-      dense(out, block + "mlp.gate_proj", text.mlp(), d, false);
-      dense(out, block + "mlp.up_proj", text.mlp(), d, false);
-      dense(out, block + "mlp.down_proj", d, text.mlp(), false);
-    }
-    out.put("language_model.model.norm.weight", new long[] {d});
-    if (!tied) {
-      out.put("language_model.lm_head.weight", new long[] {vocab(), d});
-    }
-    return out;
-  }
-
-  private static void affine(Map<String, long[]> out, String name, long width) {
-    out.put(name + ".weight", new long[] {width});
-    out.put(name + ".bias", new long[] {width});
-  }
-
-  private static void dense(
-      Map<String, long[]> out, String name, long rows, long cols, boolean bias) {
-    out.put(name + ".weight", new long[] {rows, cols});
-    if (bias) {
-      out.put(name + ".bias", new long[] {rows});
-    }
   }
 
   private static void positive(String name, int value) {
