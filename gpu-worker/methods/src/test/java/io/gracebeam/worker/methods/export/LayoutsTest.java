@@ -1,6 +1,5 @@
 package io.gracebeam.worker.methods.export;
 
-import io.gracebeam.worker.methods.quantize.Linear;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;

@@ -1,20 +1,20 @@
 package io.gracebeam.worker.methods.quantize;
 
-import io.gracebeam.worker.methods.text.Turn;
-import io.gracebeam.worker.methods.testing.Llava;
-import io.gracebeam.worker.methods.family.ModelFolder;
-import io.gracebeam.worker.methods.model.ModelParameters;
-import io.gracebeam.worker.methods.model.InputMaker;
-import io.gracebeam.worker.methods.model.VisionLanguageModel;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
 import io.gracebeam.worker.methods.export.Exporter;
 import io.gracebeam.worker.methods.export.PackedModel;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.model.Generator;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import io.gracebeam.worker.methods.model.Part;
 import io.gracebeam.worker.methods.model.Prompt;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.testing.Llava;
+import io.gracebeam.worker.methods.text.Turn;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import io.gracebeam.worker.methods.work.Files2;
@@ -70,15 +70,13 @@ class OwnQuantizerTest {
     assertThat(smaller).isPositive();
     Prompt prompt =
         new Prompt(
-            List.of(data.resolve("images/000000.png")),
-            List.of(new Turn("what is there?", "")));
+            List.of(data.resolve("images/000000.png")), List.of(new Turn("what is there?", "")));
     assertThat(answer(export("pack-quantized", from), prompt))
         .isEqualTo(answer(root.resolve("dense"), prompt));
   }
 
   private static int[] answer(Path folder, Prompt prompt) throws IOException {
-    try (VisionLanguageModel model =
-            PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder));
+    try (VisionLanguageModel model = PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder));
         InputMaker inputs = Llava.inputs(folder)) {
       Generator generator = new Generator(model, inputs);
       return generator.generate(List.of(prompt), 5).getFirst().ids();

@@ -1,8 +1,5 @@
 package io.gracebeam.worker.methods.quantize;
 
-import io.gracebeam.worker.methods.model.DecoderSizes;
-import io.gracebeam.worker.methods.family.llava.LlavaConfig;
-import io.gracebeam.worker.methods.model.ModelParameters;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -12,6 +9,9 @@ import io.gracebeam.worker.kernels.LogScaleQuantizer;
 import io.gracebeam.worker.kernels.PackedWeight;
 import io.gracebeam.worker.kernels.QuantSpec;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
+import io.gracebeam.worker.methods.family.llava.LlavaConfig;
+import io.gracebeam.worker.methods.model.DecoderSizes;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import io.gracebeam.worker.methods.model.Part;
 import java.io.IOException;
 import java.net.URL;

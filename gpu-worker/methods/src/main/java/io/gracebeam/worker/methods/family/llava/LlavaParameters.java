@@ -164,7 +164,12 @@ final class LlavaParameters {
     long[] shape = {rows, cols};
     out.add(
         new ModelParameter(
-            name, shape, layer.place(), layer.start(), traits, Optional.ofNullable(layer.before())));
+            name,
+            shape,
+            layer.place(),
+            layer.start(),
+            traits,
+            Optional.ofNullable(layer.before())));
   }
 
   private void add(String name, Place place, Start start, Set<Trait> traits, long... shape) {
