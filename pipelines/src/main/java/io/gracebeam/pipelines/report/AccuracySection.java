@@ -2,9 +2,13 @@ package io.gracebeam.pipelines.report;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
+import java.util.TreeSet;
 
 /** What the page says about accuracy: the sentence at its head, the chart and the table. */
 final class AccuracySection {
@@ -146,7 +150,53 @@ final class AccuracySection {
       }
       page.append("</tr>");
     }
-    page.append("</tbody></table></div></section>\n");
+    page.append("</tbody></table></div>");
+    figures();
+    page.append("</section>\n");
+  }
+
+  /** What benchmarks measure beside the mean credit, of each variant and seed. */
+  private void figures() {
+    Map<String, Set<String>> names = new LinkedHashMap<>();
+    for (JsonNode row : report.path("rows")) {
+      row.path("metrics")
+          .fieldNames()
+          .forEachRemaining(
+              name -> {
+                if (!name.equals("accuracy") && !name.startsWith("accuracy/")) {
+                  names
+                      .computeIfAbsent(row.path("benchmark").asText(), b -> new TreeSet<>())
+                      .add(name);
+                }
+              });
+    }
+    names.forEach(this::figures);
+  }
+
+  private void figures(String benchmark, Set<String> names) {
+    page.append("<details><summary>Other figures of ")
+        .append(Html.escape(benchmark))
+        .append("</summary><div class=\"scroll\"><table><thead><tr><th>variant</th><th>seed</th>");
+    names.forEach(name -> page.append("<th>").append(Html.escape(name)).append("</th>"));
+    page.append("</tr></thead><tbody>");
+    for (JsonNode row : report.path("rows")) {
+      if (!row.path("benchmark").asText().equals(benchmark)) {
+        continue;
+      }
+      page.append("<tr><th>")
+          .append(Html.escape(row.path("variant").asText()))
+          .append("</th><td>")
+          .append(row.path("seed").asLong())
+          .append("</td>");
+      for (String name : names) {
+        JsonNode value = row.path("metrics").path(name);
+        page.append("<td>")
+            .append(value.isNumber() ? String.format(Locale.ROOT, "%.4f", value.asDouble()) : "")
+            .append("</td>");
+      }
+      page.append("</tr>");
+    }
+    page.append("</tbody></table></div></details>");
   }
 
   private static String mark(JsonNode row) {

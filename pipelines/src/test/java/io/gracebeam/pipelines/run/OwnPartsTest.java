@@ -16,6 +16,7 @@ import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -40,6 +41,7 @@ class OwnPartsTest {
       - {name: start, source: baseline}
       - {name: small-cache, preset: grace-int4, kv_bits: 8}
       - {name: mine, preset: grace-int4}
+      - {name: twin, preset: grace-int4}
       - {name: three, source: train, quantized: true, bits: 3, distillation: dkd, gate: true, fixed_beta: 0.25}
       """;
 
@@ -95,14 +97,14 @@ class OwnPartsTest {
           .doesNotContain("train/mine/s3/r0/k0");
       assertThat(run.plan().stages())
           .filteredOn(stage -> stage.work() instanceof GenerateRequest)
-          .hasSize(5)
+          .hasSize(6)
           .allSatisfy(
               stage -> assertThat(((GenerateRequest) stage.work()).getMaxNewTokens()).isEqualTo(7));
       report = run(folder, run, Faults.none());
     }
     assertThat(report.path("ledger"))
         .extracting(row -> row.path("task").asText(), row -> row.path("id").asText())
-        .hasSize(5)
+        .hasSize(6)
         .contains(tuple("answer/mine/s3/pairs/u000", "gone"));
 
     JsonNode row = find(report.path("rows"), "mine");
@@ -114,6 +116,9 @@ class OwnPartsTest {
     assertThat(row.path("credit").asDouble()).isEqualTo(1.25);
     assertThat(row.path("metrics").path("accuracy").asDouble()).isEqualTo(0.3125);
     assertThat(row.path("metrics").path("points").asDouble()).isEqualTo(125);
+
+    // Only the names of the two differ, so their artifacts are the same.
+    assertThat(keys(report, "mine")).hasSize(3).isEqualTo(keys(report, "twin"));
 
     JsonNode small = find(report.path("table"), "small-cache");
     assertThat(report.path("baseline").asText()).isEqualTo("start");
@@ -127,7 +132,9 @@ class OwnPartsTest {
 
     assertThat(RecipeReader.parse(report.path("recipe").asText(), "report")).isEqualTo(recipe);
     String page = Files.readString(temp.resolve("run/report.html"));
-    assertThat(page).contains("<th>vs. start</th>", "<b>small-cache</b> answers <b>31.3 %</b>");
+    assertThat(page)
+        .contains("Other figures of pairs", "<th>points</th>", "<td>125.0000</td>")
+        .contains("<th>vs. start</th>", "<b>small-cache</b> answers <b>31.3 %</b>");
   }
 
   @Test
@@ -140,6 +147,17 @@ class OwnPartsTest {
       JsonNode row = find(report.path("rows"), "bf16");
       assertThat(row.path("credit").asDouble()).isEqualTo(0.75);
     }
+  }
+
+  /** Stage keys of what is made for a variant alone. */
+  private static List<String> keys(JsonNode report, String variant) {
+    List<String> keys = new ArrayList<>();
+    for (JsonNode artifact : report.path("artifacts")) {
+      if (artifact.path("name").asText().contains("/" + variant + "/")) {
+        keys.add(artifact.path("stageKey").asText());
+      }
+    }
+    return keys;
   }
 
   private static JsonNode find(JsonNode rows, String variant) {
