@@ -1,6 +1,6 @@
 /*
  * Attention for training: a thread takes a head of a sequence, packs its keys and values as right matrices once and meets them
- * with 32 queries at a time. Scores of a query are all there before their softmax; the way back computes them again.
+ * with 32 queries at a time. All scores of a query are computed before their softmax; the backward pass computes them again.
  */
 #include <math.h>
 
@@ -10,7 +10,7 @@
 typedef struct {
   const gk_attention *a;
   const uint16_t *qkv;
-  uint16_t *out; /* way back: what attention gave */
+  uint16_t *out; /* backward pass: the outputs of attention */
   float *sums;
   const uint16_t *d_out;
   uint16_t *d_qkv;
@@ -27,14 +27,14 @@ typedef struct {
   int64_t packed; /* bytes of keys or values, packed */
 } gk_padded;
 
-/* What a thread has: right matrices, and blocks of 32 rows. */
+/* Scratch space of a thread: right matrices, and blocks of 32 rows. */
 typedef struct {
   uint8_t *keys_by_dim;    /* columns are keys: for scores */
   uint8_t *values_by_dim;  /* columns are keys: for gradients of weights */
   uint8_t *keys_by_key;    /* columns are dimensions: for gradients of queries */
   uint8_t *values_by_key;  /* columns are dimensions: for outputs */
   uint8_t *rows_by_row;    /* the 32 rows of queries or gradients with dimensions as columns */
-  uint8_t *turned;         /* a pair of tiles of weights or their gradients, keys as lines */
+  uint8_t *transposed;         /* a pair of tiles of weights or their gradients, keys as lines */
   uint16_t *rows;          /* [32, dim] queries */
   uint16_t *d_rows;        /* [32, dim] gradients of outputs */
   uint16_t *weights;       /* [32, keys] */
@@ -42,7 +42,7 @@ typedef struct {
   float *scores;           /* [32, keys] */
   float *d_scores;         /* [32, keys] */
   float *sums;             /* [32, dim] */
-} gk_room;
+} gk_head_space;
 
 static gk_padded gk_pad(const gk_attention *a) {
   gk_padded p;
@@ -53,7 +53,7 @@ static gk_padded gk_pad(const gk_attention *a) {
 }
 
 /* Lays a thread's memory out from `at` on; returns its end. */
-static uint8_t *gk_lay(const gk_padded *p, uint8_t *at, int backward, gk_room *r) {
+static uint8_t *gk_lay(const gk_padded *p, uint8_t *at, int backward, gk_head_space *r) {
   const int64_t keys = (int64_t)GK_SIDE * p->keys;
   const int64_t dims = (int64_t)GK_SIDE * p->dim;
   r->keys_by_dim = at;
@@ -69,15 +69,15 @@ static uint8_t *gk_lay(const gk_padded *p, uint8_t *at, int backward, gk_room *r
   r->values_by_dim = at;
   r->keys_by_key = r->values_by_dim + p->packed;
   r->rows_by_row = r->keys_by_key + p->packed;
-  r->turned = r->rows_by_row + dims * 2;
-  r->d_rows = (uint16_t *)(r->turned + 2 * GK_TILE_BYTES);
+  r->transposed = r->rows_by_row + dims * 2;
+  r->d_rows = (uint16_t *)(r->transposed + 2 * GK_TILE_BYTES);
   r->d_weights = r->d_rows + dims;
   r->d_scores = (float *)(r->d_weights + keys);
   return (uint8_t *)(r->d_scores + keys);
 }
 
-static int64_t gk_room_bytes(const gk_padded *p, int backward) {
-  gk_room r;
+static int64_t gk_head_space_bytes(const gk_padded *p, int backward) {
+  gk_head_space r;
   uint8_t *const nothing = NULL;
   return (int64_t)((uintptr_t)gk_lay(p, nothing, backward, &r) - (uintptr_t)nothing);
 }
@@ -85,7 +85,7 @@ static int64_t gk_room_bytes(const gk_padded *p, int backward) {
 int64_t gk_attention_scratch(const gk_attention *a, int32_t threads, int backward) {
   const gk_padded p = gk_pad(a);
   const int64_t d_kv = backward ? (int64_t)a->batch * a->heads * 2 * p.keys * p.dim * 4 : 0;
-  return d_kv + threads * gk_room_bytes(&p, backward);
+  return d_kv + threads * gk_head_space_bytes(&p, backward);
 }
 
 /* Where a head's numbers begin in the first row of a sequence: part 0 queries, 1 keys, 2 values. */
@@ -163,7 +163,7 @@ GK_TARGET(GK_TILE_ISA) static float gk_row_softmax(float *scores, int32_t n, int
   return max + logf(total);
 }
 
-GK_TARGET(GK_TILE_ISA) static void gk_attend_head(const gk_attending *g, int32_t sequence, int32_t head, const gk_room *r) {
+GK_TARGET(GK_TILE_ISA) static void gk_attend_head(const gk_attending *g, int32_t sequence, int32_t head, const gk_head_space *r) {
   const gk_attention *a = g->a;
   const gk_padded p = gk_pad(a);
   const int64_t row = gk_qkv_row(a);
@@ -200,7 +200,7 @@ GK_TARGET(GK_TILE_ISA) static void gk_attend_head(const gk_attending *g, int32_t
   }
 }
 
-/* Weights and gradients of scores of one query: d_scores come in as gradients by the weights. */
+/* Weights and gradients of scores of one query: d_scores come in as gradients with respect to the weights. */
 GK_TARGET(GK_TILE_ISA)
 static void gk_row_back(const float *scores, const float *d_scores, int32_t n, int32_t end, float scale, float sum, float delta,
                         uint16_t *weights, uint16_t *d_weights) {
@@ -216,17 +216,17 @@ static void gk_row_back(const float *scores, const float *d_scores, int32_t n, i
 
 /* sums [keys, padded dim] += transposed lines [32, keys] times rows [32, dim] for the first `panels` panels of keys. */
 GK_TARGET(GK_TILE_ISA)
-static void gk_add_turned(int32_t unit, const gk_padded *p, const uint16_t *lines, const uint16_t *rows, int32_t panels, const gk_room *r, float *sums) {
+static void gk_add_transposed(int32_t unit, const gk_padded *p, const uint16_t *lines, const uint16_t *rows, int32_t panels, const gk_head_space *r, float *sums) {
   const gk_side columns = {.p = rows, .outer = 1, .along = p->dim, .count = p->dim};
-  const gk_side turned = {.p = lines, .outer = 1, .along = p->keys, .count = p->keys};
+  const gk_side transposed = {.p = lines, .outer = 1, .along = p->keys, .count = p->keys};
   for (int32_t d = 0; d < p->dim; d += GK_SIDE) {
     gk_pack_pair(&columns, GK_DEPTH, d, 0, 0, r->rows_by_row + (int64_t)d / GK_SIDE * 2 * GK_TILE_BYTES);
   }
   for (int32_t k = 0; k < panels * GK_SIDE; k += GK_SIDE) {
-    gk_pack_pair(&turned, GK_DEPTH, k, 0, 1, r->turned);
+    gk_pack_pair(&transposed, GK_DEPTH, k, 0, 1, r->transposed);
     GK_FENCE();
     for (int32_t d = 0; d < p->dim; d += GK_SIDE) {
-      gk_tile_product(unit, r->turned, 0, r->rows_by_row + (int64_t)d / GK_SIDE * 2 * GK_TILE_BYTES, 1, 1, sums + (int64_t)k * p->dim + d, p->dim);
+      gk_tile_product(unit, r->transposed, 0, r->rows_by_row + (int64_t)d / GK_SIDE * 2 * GK_TILE_BYTES, 1, 1, sums + (int64_t)k * p->dim + d, p->dim);
     }
     GK_FENCE();
   }
@@ -241,7 +241,7 @@ GK_TARGET(GK_TILE_ISA) static float gk_row_dot(const uint16_t *x, const uint16_t
   return _mm512_reduce_add_ps(sum);
 }
 
-GK_TARGET(GK_TILE_ISA) static void gk_attend_head_back(const gk_attending *g, int32_t sequence, int32_t head, const gk_room *r) {
+GK_TARGET(GK_TILE_ISA) static void gk_attend_head_back(const gk_attending *g, int32_t sequence, int32_t head, const gk_head_space *r) {
   const gk_attention *a = g->a;
   const gk_padded p = gk_pad(a);
   const int64_t row = gk_qkv_row(a);
@@ -282,12 +282,12 @@ GK_TARGET(GK_TILE_ISA) static void gk_attend_head_back(const gk_attending *g, in
         gk_put(d_queries + (q + i) * row + d, gk_first_16(a->dim - d), _mm512_loadu_ps(r->sums + (int64_t)i * p.dim + d));
       }
     }
-    gk_add_turned(a->unit, &p, r->d_weights, r->rows, panels, r, d_keys);
-    gk_add_turned(a->unit, &p, r->weights, r->d_rows, panels, r, d_values);
+    gk_add_transposed(a->unit, &p, r->d_weights, r->rows, panels, r, d_keys);
+    gk_add_transposed(a->unit, &p, r->weights, r->d_rows, panels, r, d_values);
   }
 }
 
-/* Gradients by a head of keys or values: the sum over the heads of queries that share it, in their order. */
+/* Gradients with respect to a head of keys or values: the sum over the heads of queries that share it, in their order. */
 GK_TARGET(GK_TILE_ISA) static void gk_share_back(const gk_attending *g, int32_t sequence, int32_t kv, int32_t part) {
   const gk_attention *a = g->a;
   const gk_padded p = gk_pad(a);
@@ -312,7 +312,7 @@ static int64_t gk_heads_in_all(const gk_attention *a) { return (int64_t)a->batch
 GK_TARGET(GK_TILE_ISA) static void gk_attend_part(void *context, int32_t part, int32_t parts) {
   const gk_attending *g = context;
   const gk_padded p = gk_pad(g->a);
-  gk_room r;
+  gk_head_space r;
   gk_lay(&p, g->own + part * g->own_bytes, g->d_qkv != NULL, &r);
   gk_tiles_begin(g->a->unit);
   int64_t item;
@@ -340,7 +340,7 @@ static void gk_share_part(void *context, int32_t part, int32_t parts) {
 void gk_attend(gk_pool *pool, const gk_attention *a, const uint16_t *qkv, uint16_t *out, float *sums, void *scratch) {
   const gk_padded p = gk_pad(a);
   gk_items items;
-  gk_attending g = {.a = a, .qkv = qkv, .out = out, .sums = sums, .own = scratch, .own_bytes = gk_room_bytes(&p, 0), .items = &items};
+  gk_attending g = {.a = a, .qkv = qkv, .out = out, .sums = sums, .own = scratch, .own_bytes = gk_head_space_bytes(&p, 0), .items = &items};
   gk_split(&items, gk_heads_in_all(a), gk_pool_threads(pool));
   gk_run(pool, gk_attend_part, &g);
 }
@@ -349,7 +349,7 @@ void gk_attend_back(gk_pool *pool, const gk_attention *a, const uint16_t *qkv, c
                     const uint16_t *d_out, uint16_t *d_qkv, void *scratch) {
   const gk_padded p = gk_pad(a);
   const int32_t threads = gk_pool_threads(pool);
-  const int64_t own_bytes = gk_room_bytes(&p, 1);
+  const int64_t own_bytes = gk_head_space_bytes(&p, 1);
   gk_items items;
   gk_attending g = {.a = a,
                     .qkv = qkv,

@@ -104,7 +104,7 @@ static int32_t gk_open_layer(const gk_config *c, const void *const *t, const int
   return error != 0 ? error : gk_open_matrix(t[6], bytes[6], c->width, c->mlp, &out->down);
 }
 
-/* Opens all tensors; d->c must be checked and d->layers have room. */
+/* Opens all tensors; d->c must be checked and d->layers hold c.layers entries. */
 static int32_t gk_open_tensors(gk_decoder *d, const void *const *tensors, const int64_t *bytes, int32_t count) {
   const int32_t layers = d->c.layers;
   if (tensors == NULL || bytes == NULL || count != layers * GK_LAYER_TENSORS + 2) {
@@ -246,7 +246,7 @@ GK_CLONES static void gk_add_and_norm(void *context, int32_t part, int32_t parts
   }
 }
 
-/* Turns a head: (a, b) halves become (a cos - b sin, b cos + a sin). */
+/* Rotates a head: (a, b) halves become (a cos - b sin, b cos + a sin). */
 GK_ALWAYS void gk_rotate(float *v, const float *rope, int64_t half) {
   for (int64_t k = 0; k < half; k++) {
     const float a = v[k];

@@ -1,4 +1,4 @@
-/* What stands between the products of a transformer block, each in one pass over its rows. */
+/* The operations between the products of a transformer block, each in one pass over its rows. */
 #include <math.h>
 
 #include "gk_train_block.h"
@@ -97,7 +97,7 @@ typedef struct {
   float *parts; /* [parts of rows, 2, cols]: of the weight, of the bias */
 } gk_norm_back;
 
-/* Sixteen of the sum of the gradients by y. */
+/* Sixteen of the sum of the gradients with respect to y. */
 GK_TARGET(GK_TILE_ISA) GK_INLINE __m512 gk_d_y(const gk_norm_back *w, int64_t at, __mmask16 mask) {
   __m512 sum = gk_get(w->d_y[0] + at, mask);
   for (int32_t k = 1; k < w->count; k++) {
@@ -284,7 +284,7 @@ typedef struct {
   uint16_t *x;
   const uint16_t *bias;
   uint16_t *inner;
-  uint16_t *d_x; /* null on the way there */
+  uint16_t *d_x; /* null in the forward pass */
 } gk_activation;
 
 GK_TARGET(GK_TILE_ISA) GK_INLINE void gk_gated(uint16_t *x, int32_t cols, uint16_t *inner, uint16_t *d_x) {
@@ -313,7 +313,7 @@ GK_TARGET(GK_TILE_ISA) GK_INLINE void gk_quick_gelu(uint16_t *x, int32_t cols, c
     __m512 v = gk_get(x + c, mask);
     if (bias != NULL) {
       gk_put(x + c, mask, _mm512_add_ps(v, gk_get(bias + c, mask)));
-      v = gk_get(x + c, mask); /* rounded, as the way back sees it */
+      v = gk_get(x + c, mask); /* rounded, as the backward pass sees it */
     }
     const __m512 scaled = _mm512_mul_ps(v, factor);
     const __m512 s = gk_sigmoid(scaled);

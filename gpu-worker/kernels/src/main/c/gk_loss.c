@@ -16,9 +16,9 @@ typedef struct {
   const double *weights;
   double *losses;
   float *d;
-  /* Each thread has `room` bytes of space: `shared` for the listed ids or a row exp(xt / T), the rest for a row exp(x). */
+  /* Each thread has `bytes` of scratch space: `shared` for the listed ids or a row exp(xt / T), the rest for a row exp(x). */
   uint8_t *space;
-  size_t room;
+  size_t bytes;
   size_t shared;
   float inverse;  /* of the temperature */
   gk_power power;
@@ -59,7 +59,7 @@ GK_ALWAYS gk_target_part gk_target_of(const gk_loss_row *r, double q_target, dou
   return (gk_target_part){
       .tckd = alpha * (gk_term(qy, q_target - q_all, p_target - p_all) + gk_term(qn, q_rest - q_all, p_rest - p_all)),
       .factor = s->temperature * r->job->weights[r->row],
-      /* The smaller pair of masses has the more exact difference. */
+      /* The difference of the smaller masses is the more exact one. */
       .shift = alpha * (py > 0.5 ? qn - pn : py - qy),
       .beta = s->mode == GK_KD ? qn : s->beta,
   };
@@ -310,7 +310,7 @@ GK_ALWAYS void gk_loss_part(void *context, int32_t part, int32_t parts) {
   gk_loss_job *job = context;
   const gk_losses *s = job->shape;
   const int64_t end = gk_first(s->rows, part + 1, parts);
-  uint8_t *space = job->space + (size_t)part * job->room;
+  uint8_t *space = job->space + (size_t)part * job->bytes;
   const int full = s->k > 0 && s->listed == 0;
   for (int64_t i = gk_first(s->rows, part, parts); i < end; i++) {
     gk_loss_row r = {.job = job, .z = job->logits + i * s->vocab, .d = job->d + i * s->vocab, .n = s->vocab, .row = i};
@@ -371,9 +371,9 @@ int32_t gk_token_losses(gk_pool *pool, int32_t isa, const gk_losses *shape, cons
   job.power = shape->k == 0 ? GK_SAME : gk_power_of(shape->temperature);
   const size_t row = ((size_t)shape->vocab + GK_BLOCK - 1) / GK_BLOCK * GK_BLOCK * sizeof(float);
   job.shared = shape->listed ? (size_t)shape->k * GK_LISTED : shape->k > 0 ? row : 0;
-  job.room = job.shared + (job.power == GK_OTHER ? row : 0);
-  if (job.room > 0) {
-    job.space = malloc((size_t)gk_pool_threads(pool) * job.room);
+  job.bytes = job.shared + (job.power == GK_OTHER ? row : 0);
+  if (job.bytes > 0) {
+    job.space = malloc((size_t)gk_pool_threads(pool) * job.bytes);
     if (job.space == NULL) {
       return GK_EMEMORY;
     }

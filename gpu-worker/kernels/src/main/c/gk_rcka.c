@@ -33,7 +33,7 @@ typedef struct {
   double *sums;         /* [n, 3]: squares of a and b, their products */
   float *x;             /* [rows, d] rows of length 1 */
   float *a;             /* [rows, n] the teacher's, centered */
-  float *b;             /* [rows, n] similarities; centered; the gradient by them */
+  float *b;             /* [rows, n] similarities; centered; the gradient with respect to them */
   float *y;             /* [rows, tokens or features] a part of a product */
   void *packed;
   void *scratch;
@@ -108,7 +108,7 @@ GK_ALWAYS void gk_tokens_part(void *context, int32_t part, int32_t parts) {
 }
 GK_VERSIONS(gk_tokens_part)
 
-/* The same turned, as a weight [features, n]. */
+/* Packs the transposed rows of length 1 as a weight [features, n]. */
 GK_ALWAYS void gk_features_part(void *context, int32_t part, int32_t parts) {
   const gk_relation *r = context;
   const gk_weight *w = &r->w.head;
@@ -200,7 +200,7 @@ GK_ALWAYS void gk_sums_part(void *context, int32_t part, int32_t parts) {
 }
 GK_VERSIONS(gk_sums_part)
 
-/* Gradient by the similarities: -2 (a / ab - <a, b> b / (ab <b, b>)); centered a and b make centering it superfluous. */
+/* Gradient with respect to the similarities: -2 (a / ab - <a, b> b / (ab <b, b>)); centered a and b make centering it superfluous. */
 GK_ALWAYS void gk_slope_part(void *context, int32_t part, int32_t parts) {
   const gk_relation *r = context;
   const int64_t all = (int64_t)r->count * r->n;
@@ -211,7 +211,7 @@ GK_ALWAYS void gk_slope_part(void *context, int32_t part, int32_t parts) {
 }
 GK_VERSIONS(gk_slope_part)
 
-/* From the gradient by the unit rows to that by the states. */
+/* From the gradient with respect to the unit rows to the gradient with respect to the states. */
 GK_ALWAYS void gk_project_part(void *context, int32_t part, int32_t parts) {
   const gk_relation *r = context;
   const int64_t end = gk_first(r->count, part + 1, parts);

@@ -1,16 +1,16 @@
-/* A transformer block forwards and backwards: products, and one pass over the rows between them. */
+/* Forward and backward pass of a transformer block: products, and one pass over the rows between them. */
 #include "gk_train_block.h"
 
 #define GK_MOST_SIZE (1 << 20)
 #define GK_MOST_ROWS (1 << 24)
 
-/* What the way there leaves for the way back. */
+/* What the forward pass keeps for the backward pass. */
 typedef struct {
   float *statistics1; /* [rows, 2] */
   float *statistics2;
   float *sums;      /* [batch, heads, length] */
   uint16_t *norm1;  /* [rows, width] */
-  uint16_t *qkv;    /* [rows, (heads + 2 kv_heads) head_dim], turned */
+  uint16_t *qkv;    /* [rows, (heads + 2 kv_heads) head_dim], rotated */
   uint16_t *mixed;  /* [rows, heads head_dim] */
   uint16_t *middle; /* [rows, width], behind attention */
   uint16_t *norm2;  /* [rows, width] */
@@ -94,7 +94,7 @@ static int64_t gk_lay_saved(const gk_train_shape *s, uint8_t *from, gk_saved *ou
   return (int64_t)((uintptr_t)at - (uintptr_t)from);
 }
 
-/* The most scratch space that a product of x [rows, in] with a weight [out, in], or of its way back, needs. */
+/* The most scratch space that a product of x [rows, in] with a weight [out, in], or its backward pass, needs. */
 static int64_t gk_most_product(const gk_pool *pool, int32_t rows, int32_t in, int32_t out, int64_t most) {
   const gk_gemm_shape shapes[3] = {
       {.m = rows, .n = out, .k = in, .a_row = in, .a_col = 1, .b_row = 1, .b_col = in, .c_row = out},
@@ -238,7 +238,7 @@ static void gk_block_back(gk_training *t, const uint16_t *x, uint16_t *d_y, uint
   const int64_t row = gk_qkv_row(&t->attention);
   const int32_t heads = s->heads * s->head_dim;
   const gk_lines d_out = {d_y, s->width};
-  /* The MLP: the gradient by what goes into `down` comes before that of its weight, which needs what went in. */
+  /* The MLP: the gradient with respect to the input of `down` comes before that of its weight, which needs the input. */
   const gk_gemm_shape by_inner = {
       .m = (int32_t)t->rows, .n = s->mlp, .k = s->width, .a_row = s->width, .a_col = 1, .b_row = s->mlp, .b_col = 1, .c_row = s->mlp};
   gk_multiply(t, by_inner, d_y, t->weights[GK_DOWN], w->inner);

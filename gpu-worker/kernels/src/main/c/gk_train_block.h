@@ -56,7 +56,7 @@ void gk_normalize(gk_pool *pool, const gk_norm *n, const uint16_t *x, float *sta
 int64_t gk_column_scratch(int64_t rows, int64_t cols);
 
 /*
- * d_x = d_more + gradient by x, where the gradient by y is the sum of `count` matrices [rows, cols]; weight and bias gradients [cols] are
+ * d_x = d_more + gradient with respect to x, where the gradient with respect to y is the sum of `count` matrices [rows, cols]; weight and bias gradients [cols] are
  * added to unless null. d_x may be d_more.
  */
 void gk_normalize_back(gk_pool *pool, const gk_norm *n, const uint16_t *x, const float *statistics, const uint16_t *const *d_y, int32_t count,
@@ -73,12 +73,12 @@ void gk_place_heads(gk_pool *pool, const gk_attention *a, uint16_t *qkv, const u
 void gk_add_residual(gk_pool *pool, int64_t rows, int32_t cols, const uint16_t *x, const uint16_t *t, const uint16_t *bias, uint16_t *y);
 
 /*
- * What is between the two products of an MLP: inner = silu(gate) * up for x = [gate, up] of [rows, 2 cols]; or, not gated, x += bias and
+ * The operation between the two products of an MLP: inner = silu(gate) * up for x = [gate, up] of [rows, 2 cols]; or, not gated, x += bias and
  * inner = x sigmoid(1.702 x) for x [rows, cols].
  */
 void gk_activate(gk_pool *pool, int gated, int64_t rows, int32_t cols, uint16_t *x, const uint16_t *bias, uint16_t *inner);
 
-/* The same, its way back: from the gradient by inner, which becomes inner again, to that by x. */
+/* Its backward pass: from the gradient with respect to inner, which becomes inner again, to the gradient with respect to x. */
 void gk_activate_back(gk_pool *pool, int gated, int64_t rows, int32_t cols, const uint16_t *x, uint16_t *d_inner, uint16_t *d_x);
 
 #endif

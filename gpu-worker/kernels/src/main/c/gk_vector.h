@@ -50,7 +50,7 @@ GK_ALWAYS uint16_t gk_bf16(float v) {
   return (uint16_t)((raw + 0x7fffu + (raw >> 16 & 1u)) >> 16);
 }
 
-/* The same of sixteen numbers, whatever they are: NaN stays a quiet NaN. */
+/* The nearest bfloat16 of sixteen numbers, finite or not: NaN stays a quiet NaN. */
 GK_ALWAYS gk_halves gk_to_bf16(gk_floats v) {
   const gk_words raw = (gk_words)v;
   const gk_words nan = (gk_words)(v != v);

@@ -58,7 +58,7 @@ typedef struct {
  */
 gk_pool *gk_pool_borrow(const gk_openmp *openmp, int32_t threads);
 
-/* Ends the threads. No call may be under way. */
+/* Ends the threads. No call may be running. */
 void gk_pool_free(gk_pool *pool);
 
 /* Zeroed memory aligned to 64 bytes, in huge pages where the system gives them; null if it refuses. */
@@ -192,7 +192,7 @@ int32_t gk_fake_quantize(gk_pool *pool, int32_t isa, const gk_grouping *shape, c
 
 /*
  * Straight-through gradient of a log-scale quantizer, see LsqGradient.java: with r = round(w / s) and the mask -2^(bits-1) <= r < 2^(bits-1),
- * d_scale [rows, cols / group] = sum over the group of d * (code - (w / s) mask) for the gradient d by code * s, d_theta = s * d_scale,
+ * d_scale [rows, cols / group] = sum over the group of d * (code - (w / s) mask) for the gradient d with respect to code * s, d_theta = s * d_scale,
  * and dw = d mask. dw may be d. squares [rows] becomes the sum of the row's (d mask)^2; NaN if some d is not finite. Results that are
  * not wanted are null.
  */
@@ -226,7 +226,7 @@ int32_t gk_adamw_step(gk_pool *pool, int32_t isa, const gk_adamw *step, int64_t 
                       int32_t half);
 
 /*
- * The same for a quantized weight in one pass: g is masked as in gk_quantizer_gradient with the scales before the step, and out becomes
+ * A step of a quantized weight in one pass: g is masked as in gk_quantizer_gradient with the scales before the step, and out becomes
  * the new weight quantized with the scales after it, which may be the same array. As float32, out may be g.
  */
 int32_t gk_quantized_step(gk_pool *pool, int32_t isa, const gk_grouping *shape, const gk_adamw *step, float *w, const float *g, float *m,
@@ -326,7 +326,7 @@ int32_t gk_gemm_bf16(gk_pool *pool, const gk_gemm_shape *shape, const void *a, c
 
 /* ---- transformer blocks in training ----
  *
- * One block forwards and backwards with gradients in closed form: bfloat16 numbers, float32 sums, no graph. All of it needs that
+ * Forward and backward pass of one block, with gradients in closed form: bfloat16 numbers, float32 sums, no graph. All of it needs that
  * gk_gemm_present is not 0. Results do not depend on the threads, but on what gk_gemm_present says.
  */
 
@@ -375,8 +375,9 @@ int32_t gk_train_forward(gk_pool *pool, const gk_train_shape *shape, const void 
                          int64_t saved_bytes, void *y, void *scratch, int64_t scratch_bytes);
 
 /*
- * d_x = gradient by x of a loss whose gradient by y is d_y, both bfloat16; those by the parameters are added to gradients
- * [GK_PARAMETERS], float32, where they are not null. What is saved stays as it is.
+ * d_x = gradient with respect to x of a loss whose gradient with respect to y is d_y, both bfloat16; those with respect to the
+ * parameters are added to gradients
+ * [GK_PARAMETERS], float32, where they are not null. The saved state does not change.
  */
 int32_t gk_train_backward(gk_pool *pool, const gk_train_shape *shape, const void *const *weights, const float *rope, const void *x,
                           const void *saved, int64_t saved_bytes, const void *d_y, void *d_x, float *const *gradients, void *scratch,

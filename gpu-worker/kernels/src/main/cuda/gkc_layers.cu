@@ -95,9 +95,9 @@ __global__ void __launch_bounds__(kThreads) turn(Turn p) {
     if (k < half) {
       const float a = v[k] + (bias == nullptr ? 0.0f : bias[k]);
       const float b = v[half + k] + (bias == nullptr ? 0.0f : bias[half + k]);
-      const bool turned = head < c.heads + c.kv_heads;
-      low[n] = turned ? a * rope[k] - b * rope[half + k] : a;
-      high[n] = turned ? b * rope[k] + a * rope[half + k] : b;
+      const bool rotated = head < c.heads + c.kv_heads;
+      low[n] = rotated ? a * rope[k] - b * rope[half + k] : a;
+      high[n] = rotated ? b * rope[k] + a * rope[half + k] : b;
     }
   }
   if (head < c.heads) {

@@ -23,7 +23,7 @@ struct Groups {
 /* What one element's gradient passes on. */
 struct Passed {
   float weight; /* to the latent weight */
-  float scale;  /* factor of the gradient by the scale */
+  float scale;  /* factor of the gradient with respect to the scale */
 };
 
 GKC_DEVICE float within(float s) { return s < kLeastScale ? kLeastScale : s > kMostScale ? kMostScale : s; }

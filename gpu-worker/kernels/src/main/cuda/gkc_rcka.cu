@@ -23,7 +23,7 @@ struct Space {
   float *gradient;
   double *result;
   float *unit;   /* [n, d] */
-  float *a;      /* [n, n], the centered matrix of the teacher, then the gradient by the centered one of the student */
+  float *a;      /* [n, n], the centered matrix of the teacher, then the gradient with respect to the centered one of the student */
   float *b;      /* [n, n], similarities of the student */
   double *norms; /* [n] */
   double *means; /* [2, n], of rows; [2] of all behind */
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) add_parts(Space s) {
   }
 }
 
-/* a becomes the gradient by the student's centered matrix. */
+/* a becomes the gradient with respect to the student's centered matrix. */
 __global__ void __launch_bounds__(kThreads) slopes(Space s) {
   const int i = (int)blockIdx.x;
   const double *sums = s.parts + 3 * (int64_t)s.n;

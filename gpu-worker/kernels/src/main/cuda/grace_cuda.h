@@ -128,12 +128,12 @@ typedef struct {
  * to w, and ds = sum over the group of gradient * (code - (w / s if within)), dtheta = theta_factor * s * ds (straight-through
  * estimator, LSQ in log scales); then AdamW for w and theta, and the new quantized weight, float32 or bfloat16.
  *
- * gradient: by the quantized weight, [rows, cols]. m, v: of w. theta, theta_m, theta_v: [rows, cols / group]. narrow: of `quantized`.
+ * gradient: with respect to the quantized weight, [rows, cols]. m, v: of w. theta, theta_m, theta_v: [rows, cols / group]. narrow: of `quantized`.
  */
 int32_t gkc_qat_step(const gkc_quantizer *q, const gkc_step *step, const float *gradient, float *w, float *m, float *v, float *theta,
                      float *theta_m, float *theta_v, void *quantized, int32_t narrow, void *stream);
 
-/* out[0] = sum of squares of the gradients by w and theta that gkc_qat_step would use, before its gradient_scale; for clipping.
+/* out[0] = sum of squares of the gradients with respect to w and theta that gkc_qat_step would use, before its gradient_scale; for clipping.
  * parts: scratch space of gkc_gradient_norm_bytes(). */
 int32_t gkc_gradient_norm(const gkc_quantizer *q, const float *gradient, const float *w, const float *theta, double theta_factor,
                           double *out, void *parts, int64_t bytes, void *stream);
@@ -209,7 +209,7 @@ typedef struct {
 } gkc_cache;
 
 /*
- * Adds the bias (or null) to rows of queries, keys and values [rows, (heads + 2 kv_heads) head_dim], turns queries and keys by
+ * Adds the bias (or null) to rows of queries, keys and values [rows, (heads + 2 kv_heads) head_dim], rotates queries and keys by
  * their position (halves (a, b) become (a cos - b sin, b cos + a sin)), divides queries by sqrt(head_dim) and writes them to
  * queries float32 [rows, heads, head_dim], keys and values into the cache: row i at positions[i] of sequence slots[i]. rope:
  * [rows, 2, head_dim / 2], cosines and sines. A row with a slot or position that does not exist writes nothing.

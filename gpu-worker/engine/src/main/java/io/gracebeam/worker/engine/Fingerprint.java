@@ -40,7 +40,7 @@ final class Fingerprint {
     this.manager = manager;
   }
 
-  /** As 16 hexadecimal digits; of float32 and of the type that is computed in. */
+  /** The hash as 16 hexadecimal digits, of float32 and of the type that is computed in. */
   static String of(Engine engine, Device device, DataType compute) {
     try (NDManager manager = engine.newBaseManager(device);
         NDScope scope = new NDScope()) {
@@ -59,7 +59,7 @@ final class Fingerprint {
       NDArray a = numbers(type, size[0], size[1]);
       NDArray b = numbers(type, size[1], size[2]);
       NDArray c = a.matMul(b);
-      // And those of a backward pass.
+      // The last two are the products of a backward pass.
       add(List.of(c, c.matMul(b.transpose()), a.transpose().matMul(c)));
     }
     NDArray x = numbers(type, TABLE.getShape());

@@ -60,7 +60,7 @@ public final class GatedDkd {
    * @param loss gate-weighted mean of perToken; 0 without rows
    * @param perToken loss of each position before the gate, [rows]
    * @param gates gate of each position, [rows]; all 1 when the gate is off
-   * @param dLogits gradient of loss by the student's logits, [rows, vocab]
+   * @param dLogits gradient of the loss with respect to the student's logits, [rows, vocab]
    */
   @SuppressWarnings("ArrayRecordComponent")
   public record Result(double loss, double[] perToken, double[] gates, float[] dLogits) {}
@@ -187,7 +187,7 @@ public final class GatedDkd {
     double tckd =
         Softmax.term(qy, qTarget - qAll, pTarget - pAll)
             + Softmax.term(qn, qRest - qAll, pRest - pAll);
-    // The smaller pair of masses has the more exact difference.
+    // The difference of the smaller masses is the more exact one.
     double diff = py > 0.5 ? qn - pn : py - qy;
     boolean plain = o.mode() == Mode.KD;
     double alpha = plain ? 1 : o.alpha();

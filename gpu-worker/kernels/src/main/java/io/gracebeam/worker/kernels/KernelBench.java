@@ -39,7 +39,7 @@ public final class KernelBench implements AutoCloseable {
     return kernels.describe();
   }
 
-  /** Bytes a second at which memory is read; the best of some passes. */
+  /** Memory read per second, in bytes; the best of some passes. */
   public double readBandwidth(long bytes, int passes) {
     try (Arena arena = Arena.ofShared()) {
       MemorySegment memory = library.reserve(bytes, arena).fill((byte) 1);
@@ -109,7 +109,7 @@ public final class KernelBench implements AutoCloseable {
    * Random weights of a model beside its decoder; they stay in memory until the arena is closed.
    *
    * @param linears [rows, cols] of vision tower and projector
-   * @param rest bytes of all that is no linear, the table of embeddings say
+   * @param rest bytes of everything that is not a linear layer, for example the embedding table
    * @return bytes
    */
   public long beside(List<RandomWeight> linears, long rest, Arena arena) {
@@ -125,7 +125,7 @@ public final class KernelBench implements AutoCloseable {
     return bytes;
   }
 
-  /** A product of a few rows, as of patches of a photo. */
+  /** One product of a few rows, as many as a photo has patches. */
   private void multiply(MemorySegment weight, RandomWeight w) {
     try (Arena passing = Arena.ofConfined()) {
       MemorySegment x = passing.allocate(ValueLayout.JAVA_FLOAT, (long) PATCHES * w.cols());

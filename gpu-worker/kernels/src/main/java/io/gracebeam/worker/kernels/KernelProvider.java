@@ -25,8 +25,8 @@ public final class KernelProvider {
     static final Kernels ORACLE = new ScalarKernels();
 
     /**
-     * A wrong property must reach every caller as the one-line error, not once as an initializer's
-     * failure.
+     * Keeps the error of a wrong property, so that every caller gets its one line and not only the
+     * first one, as the failure of an initializer.
      */
     private static Supplier<Choice> decide() {
       try {
@@ -60,7 +60,7 @@ public final class KernelProvider {
     return Holder.CHOICE.get().kernels();
   }
 
-  /** The slow, obviously right kernels. */
+  /** The oracle: slow kernels in plain loops. */
   public static Kernels oracle() {
     return Holder.ORACLE;
   }

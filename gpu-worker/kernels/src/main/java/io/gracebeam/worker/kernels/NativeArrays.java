@@ -3,8 +3,8 @@ package io.gracebeam.worker.kernels;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Arrays of the heap as arguments of functions in C. Such a call holds the garbage collector up, so
- * large work goes in pieces of some milliseconds.
+ * Arrays of the heap as arguments of functions in C. The garbage collector waits for such a call,
+ * so large work is split into calls of some milliseconds.
  */
 final class NativeArrays {
   /** Numbers of one call. */

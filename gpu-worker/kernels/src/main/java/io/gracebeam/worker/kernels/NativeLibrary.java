@@ -150,7 +150,7 @@ final class NativeLibrary {
         throw new UnsupportedOperationException(
             "the native kernels cannot be loaded: " + e.getMessage(), e);
       } finally {
-        // What is loaded stays loaded.
+        // A loaded library does not need its file.
         Files.deleteIfExists(file);
         Files.deleteIfExists(folder);
       }
@@ -368,7 +368,7 @@ final class NativeLibrary {
     }
   }
 
-  /** C functions throw nothing; what comes here is the JVM's own. */
+  /** C functions throw nothing, so the JVM threw this. */
   static RuntimeException impossible(Throwable e) {
     if (e instanceof Error error) {
       throw error;

@@ -73,7 +73,7 @@ final class NativeTraining implements TrainingKernels {
     QuantSpec spec = w.spec();
     int rows = w.rows();
     int perRow = w.cols() / spec.segment(w.cols());
-    // A row's part of what is one sum over all rows; or what is yet to be multiplied.
+    // Sums of rows, where they still have to be added up or multiplied with the factor.
     double[] ds = spec.perTensor() || thetaFactor != 1 ? new double[rows * perRow] : null;
     double[] squaresOfRows = new double[rows];
     int step = NativeArrays.rows(w.cols());

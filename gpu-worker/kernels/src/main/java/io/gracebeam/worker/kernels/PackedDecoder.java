@@ -19,7 +19,7 @@ public final class PackedDecoder implements AutoCloseable {
   private static final int LAYER_TENSORS = 7;
 
   /**
-   * What a session has room for.
+   * Capacity of a session.
    *
    * @param slots sequences with a cache of their own
    * @param positions of each
@@ -98,9 +98,7 @@ public final class PackedDecoder implements AutoCloseable {
     }
   }
 
-  /**
-   * One piece for all matrices: pieces of a few megabytes would lie in small pages at their ends.
-   */
+  /** One block of memory for all matrices: small blocks would not fill their huge pages. */
   private SegmentAllocator memory(DecoderWeights weights) {
     long bytes = kernels.products().bytes(weights.head());
     for (DecoderWeights.Layer l : weights.layers()) {
@@ -128,11 +126,11 @@ public final class PackedDecoder implements AutoCloseable {
   public enum Weight {
     /** Queries, keys and values below each other. */
     QKV(1),
-    /** What the mixed heads are multiplied with. */
+    /** The output projection of attention. */
     OUT(3),
     /** Gate and up below each other. */
     GATE_UP(5),
-    /** The multilayer perceptron's second. */
+    /** The second product of the MLP. */
     DOWN(6);
 
     private final int place;
@@ -203,7 +201,7 @@ public final class PackedDecoder implements AutoCloseable {
   }
 
   /**
-   * Room for some sequences; all its memory is reserved here.
+   * Opens a session for some sequences; all its memory is reserved here.
    *
    * @throws IllegalStateException if the system refuses the memory
    */
@@ -311,8 +309,8 @@ public final class PackedDecoder implements AutoCloseable {
     }
 
     /**
-     * The same, written to {@code out} from {@code at} on: logits are large, and an array that is
-     * used again for each token leaves none to be collected.
+     * Writes the logits to {@code out} from {@code at} on. Logits are large: an array that is used
+     * again for each token leaves nothing to the garbage collector.
      */
     public synchronized void logits(float[] x, float[] out, int at) {
       int n = x.length / shape.width();
@@ -360,7 +358,7 @@ public final class PackedDecoder implements AutoCloseable {
     }
   }
 
-  /** Gives the weights back; no session may be computing, and none can afterwards. */
+  /** Frees the weights; no session may be computing, and none can afterwards. */
   @Override
   public void close() {
     if (arena.scope().isAlive()) {

@@ -18,7 +18,7 @@ public interface PackedMatrix extends AutoCloseable {
   /** Bytes of memory that it takes. */
   long bytes();
 
-  /** Gives the memory back; no product may be under way or follow. */
+  /** Frees the memory; no product may be running or follow. */
   @Override
   void close();
 }

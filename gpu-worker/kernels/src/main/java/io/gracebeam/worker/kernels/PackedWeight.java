@@ -63,9 +63,7 @@ public record PackedWeight(
     return pack(codes, scales, NO_ZEROS, rows, cols, spec);
   }
 
-  /**
-   * As the other {@code pack}, with zero points for each scale; none at all for a symmetric weight.
-   */
+  /** Packs codes with a zero point for each scale; without zero points the weight is symmetric. */
   public static PackedWeight pack(
       byte[] codes, float[] scales, byte[] zeros, int rows, int cols, QuantSpec spec) {
     Checks.length(WHERE, "scales", scales.length, spec.groups(rows, cols));

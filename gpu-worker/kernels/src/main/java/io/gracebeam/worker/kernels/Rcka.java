@@ -27,7 +27,7 @@ public final class Rcka {
    *
    * @param loss 1 - cka, in [0, 1]; 0 when skipped
    * @param cka the similarity; 1 when skipped
-   * @param dV gradient by the student's states, [n, d]; zeros when skipped
+   * @param dV gradient of the loss with respect to the student's states, [n, d]; zeros when skipped
    * @param skipped whether the image has too few tokens or no structure
    */
   @SuppressWarnings("ArrayRecordComponent")
@@ -39,7 +39,7 @@ public final class Rcka {
     return KernelProvider.best().losses().gram(v, n, d);
   }
 
-  /** In plain Java, but for the product. */
+  /** Plain Java, except for the product. */
   static float[] gram(ProductKernels products, float[] v, int n, int d) {
     return centered(similarities(products, normalized(v, n, d, new double[n]), n, d), n);
   }
@@ -66,7 +66,7 @@ public final class Rcka {
     return KernelProvider.best().losses().rcka(kcT, vS, n, d, bytes);
   }
 
-  /** In plain Java, but for the products. */
+  /** Plain Java, except for the products. */
   static Result apply(ProductKernels products, float[] kcT, float[] vS, int n, int d, long bytes) {
     if (n < MIN_TOKENS) {
       return skip(n, d);
@@ -110,7 +110,7 @@ public final class Rcka {
     private final int d;
     private final double[] norms;
     private final float[] unit;
-    private final float[] turned;
+    private final float[] transposed;
     private final double[] meanT;
     private final double[] mean;
     private final double allT;
@@ -121,7 +121,7 @@ public final class Rcka {
     int first;
     int count;
 
-    /** What is the same for all rows; the similarities of the last ones stay. */
+    /** Computes what all rows share; the similarities of the last rows are kept. */
     Relation(ProductKernels products, float[] kcT, float[] v, int n, int d, long bytes) {
       this.products = products;
       this.kcT = kcT;
@@ -129,7 +129,7 @@ public final class Rcka {
       this.d = d;
       this.norms = new double[n];
       this.unit = normalized(v, n, d, norms);
-      this.turned = turned(unit, n, d);
+      this.transposed = transposed(unit, n, d);
       this.rows = (int) Math.max(1, Math.min(n, bytes / (2L * Float.BYTES * n)));
       this.a = new float[rows * n];
       this.b = new float[rows * n];
@@ -151,7 +151,10 @@ public final class Rcka {
       products.dense(own, count, unit, n, d, b);
     }
 
-    /** Rows from there on, centered; if they are all, of similarities that are there already. */
+    /**
+     * Centers the rows from there on. Where all rows fit at once, their similarities are there
+     * already.
+     */
     void center(int from) {
       if (rows < n) {
         similarities(from);
@@ -168,10 +171,13 @@ public final class Rcka {
       }
     }
 
-    /** From the gradient g [count, n] by the similarities to that by the states. */
+    /**
+     * From the gradient g [count, n] with respect to the similarities to the gradient with respect
+     * to the states.
+     */
     void gradient(float[] g, float[] dV) {
       float[] own = new float[count * d];
-      products.dense(g, count, turned, d, n, own);
+      products.dense(g, count, transposed, d, n, own);
       for (int i = first; i < first + count; i++) {
         double dot = 0;
         for (int j = 0; j < d; j++) {
@@ -269,7 +275,7 @@ public final class Rcka {
     return k;
   }
 
-  private static float[] turned(float[] unit, int n, int d) {
+  private static float[] transposed(float[] unit, int n, int d) {
     float[] out = new float[unit.length];
     for (int i = 0; i < n; i++) {
       for (int j = 0; j < d; j++) {

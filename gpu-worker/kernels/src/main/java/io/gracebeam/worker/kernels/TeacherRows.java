@@ -138,7 +138,9 @@ public final class TeacherRows {
     return topK(rows, vocab, k, listed, new Scalars(temperature, s[0], s[1], s[2], s[3]));
   }
 
-  /** Names the first of all the logits that is not finite; other forms were checked when made. */
+  /**
+   * Refuses full logits that are not finite, by the first of them; listed ones are checked above.
+   */
   void checkFinite() {
     if (isFull()) {
       Checks.finite(WHERE, "logits", logits, first * vocab, (first + rows) * vocab);

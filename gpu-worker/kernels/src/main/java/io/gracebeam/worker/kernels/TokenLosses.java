@@ -75,8 +75,8 @@ public final class TokenLosses {
    * Writes the gradient of sum over rows of ceWeight * ce + weights * distillation to {@code d
    * [rows, vocab]}, which may be the logits themselves.
    *
-   * @throws IllegalArgumentException if a logit is not finite, the teacher's included; what d holds
-   *     is then open
+   * @throws IllegalArgumentException if a logit is not finite, the teacher's included; d then holds
+   *     undefined values
    */
   public static Result apply(Batch batch, float[] d) {
     Checks.length(WHERE, "d", d.length, batch.logits().length);
@@ -87,7 +87,7 @@ public final class TokenLosses {
    * Overwrites the logits with that gradient, on the heap or in native memory.
    *
    * @param logits [rows, vocab] floats, row-major; becomes the gradient. A row with a logit that is
-   *     not finite has losses of NaN, and its part of the gradient is open.
+   *     not finite has losses of NaN, and its part of the gradient is undefined.
    * @throws IllegalArgumentException if the memory has another size, or a logit of the teacher is
    *     not finite
    */

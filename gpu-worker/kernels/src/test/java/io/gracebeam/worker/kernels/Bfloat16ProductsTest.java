@@ -26,11 +26,11 @@ class Bfloat16ProductsTest {
       @ForAll @IntRange(min = 1, max = 150) int m,
       @ForAll @IntRange(min = 1, max = 150) int n,
       @ForAll @IntRange(min = 1, max = 600) int k,
-      @ForAll boolean turnA,
-      @ForAll boolean turnB,
+      @ForAll boolean transposeA,
+      @ForAll boolean transposeB,
       @ForAll long seed) {
     if (Bfloat16Products.present()) { // an assumption would count as an input of the wrong kind
-      check(m, n, k, turnA, turnB, seed);
+      check(m, n, k, transposeA, transposeB, seed);
     }
   }
 
@@ -74,10 +74,11 @@ class Bfloat16ProductsTest {
   }
 
   private record Case(
-      int m, int n, int k, boolean turnA, boolean turnB, long seed, boolean plain) {}
+      int m, int n, int k, boolean transposeA, boolean transposeB, long seed, boolean plain) {}
 
-  private static short[] check(int m, int n, int k, boolean turnA, boolean turnB, long seed) {
-    return check(new Case(m, n, k, turnA, turnB, seed, false));
+  private static short[] check(
+      int m, int n, int k, boolean transposeA, boolean transposeB, long seed) {
+    return check(new Case(m, n, k, transposeA, transposeB, seed, false));
   }
 
   private static short[] check(Case c) {
@@ -112,8 +113,8 @@ class Bfloat16ProductsTest {
     assumeTrue(Bfloat16Products.present());
     try (Arena arena = Arena.ofConfined();
         Bfloat16Products products = open(arena, threads, c.plain)) {
-      MemorySegment a = stored(arena, matrix(c.m, c.k, c.seed), c.turnA);
-      MemorySegment b = stored(arena, matrix(c.k, c.n, c.seed + 1), c.turnB);
+      MemorySegment a = stored(arena, matrix(c.m, c.k, c.seed), c.transposeA);
+      MemorySegment b = stored(arena, matrix(c.k, c.n, c.seed + 1), c.transposeB);
       MemorySegment out = arena.allocate(JAVA_SHORT, (long) c.m * c.n + 2 * GUARD);
       for (long i = 0; i < (long) c.m * c.n + 2 * GUARD; i++) {
         out.setAtIndex(JAVA_SHORT, i, POISON);
@@ -122,8 +123,8 @@ class Bfloat16ProductsTest {
           c.m,
           c.n,
           c.k,
-          at(a.address(), c.turnA ? 1 : c.k, c.turnA ? c.m : 1),
-          at(b.address(), c.turnB ? 1 : c.n, c.turnB ? c.k : 1),
+          at(a.address(), c.transposeA ? 1 : c.k, c.transposeA ? c.m : 1),
+          at(b.address(), c.transposeB ? 1 : c.n, c.transposeB ? c.k : 1),
           out.address() + 2 * GUARD);
       for (int i = 0; i < GUARD; i++) {
         assertThat(out.getAtIndex(JAVA_SHORT, i)).isEqualTo(POISON);
@@ -145,14 +146,14 @@ class Bfloat16ProductsTest {
     return out;
   }
 
-  private static MemorySegment stored(Arena arena, float[][] values, boolean turned) {
+  private static MemorySegment stored(Arena arena, float[][] values, boolean transposed) {
     int rows = values.length;
     int cols = values[0].length;
     MemorySegment out = arena.allocate(JAVA_SHORT, (long) rows * cols);
     for (int r = 0; r < rows; r++) {
       for (int c = 0; c < cols; c++) {
         short bits = (short) (Float.floatToRawIntBits(values[r][c]) >>> 16);
-        out.setAtIndex(JAVA_SHORT, turned ? (long) c * rows + r : (long) r * cols + c, bits);
+        out.setAtIndex(JAVA_SHORT, transposed ? (long) c * rows + r : (long) r * cols + c, bits);
       }
     }
     return out;

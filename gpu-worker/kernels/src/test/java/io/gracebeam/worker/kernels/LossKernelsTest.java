@@ -1,9 +1,5 @@
 package io.gracebeam.worker.kernels;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
@@ -12,7 +8,6 @@ import io.gracebeam.worker.kernels.GatedDkd.Mode;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.lang.invoke.MethodHandle;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -25,10 +20,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Losses, statistics and selection in C against those in Java. */
+/** Losses in C against those in Java. */
 class LossKernelsTest {
   private static final Kernels SCALAR = new ScalarKernels();
-  private static final double[] TEMPERATURES = {1, 2, 3, 0.7};
+  static final double[] TEMPERATURES = {1, 2, 3, 0.7};
   static final double ULP = Math.ulp(1f) / 2;
 
   static float[] logits(Random random, int n, double spread) {
@@ -39,12 +34,12 @@ class LossKernelsTest {
     return out;
   }
 
-  private static int[] targets(Random random, int rows, int vocab) {
+  static int[] targets(Random random, int rows, int vocab) {
     return random.ints(rows, 0, vocab).toArray();
   }
 
   /** Largest distance to the largest logit, the target aside. */
-  private static double distance(float[] z, int row, int vocab, int target) {
+  static double distance(float[] z, int row, int vocab, int target) {
     double max = Double.NEGATIVE_INFINITY;
     double min = Double.POSITIVE_INFINITY;
     for (int v = 0; v < vocab; v++) {
@@ -60,7 +55,7 @@ class LossKernelsTest {
    * Relative error of exp(x) in float32: two units of the polynomial, and three roundings of the
    * argument (difference, 1 / T, product) that x magnifies; squares have twice that of x / 2.
    */
-  private static double exponential(double x) {
+  static double exponential(double x) {
     return 2 * (4 * ULP + 3 * x * ULP);
   }
 
@@ -394,49 +389,6 @@ class LossKernelsTest {
     assertThat((float[]) found[0]).containsOnly(0f);
   }
 
-  @Property(tries = 80)
-  void statisticsAndSelectionAreTheOracles(
-      @ForAll @IntRange(min = 0, max = 9) int rows,
-      @ForAll @IntRange(min = 2, max = 900) int vocab,
-      @ForAll @IntRange(min = 1, max = 60) int k,
-      @ForAll @IntRange(min = 0, max = 3) int temperature,
-      @ForAll boolean ties,
-      @ForAll @DoubleRange(min = 0.1, max = 9) double spread,
-      @ForAll long seed) {
-    Random random = new Random(seed);
-    float[] z = logits(random, rows * vocab, spread);
-    for (int i = 0; ties && i < z.length; i++) {
-      z[i] = Math.round(z[i]);
-    }
-    int[] y = targets(random, rows, vocab);
-    double t = TEMPERATURES[temperature];
-    int most = Math.min(k, vocab);
-    TopK.Selection top = SCALAR.losses().topK(z, rows, vocab, most);
-    NativeTwins.give(
-        new Object[] {top.ids(), top.values()},
-        n -> {
-          TopK.Selection own = n.losses().topK(z, rows, vocab, most);
-          return new Object[] {own.ids(), own.values()};
-        });
-    TeacherStatistics[] expected = SCALAR.losses().statistics(z, rows, vocab, y, t);
-    TeacherStatistics[] found = NativeTwins.same(n -> n.losses().statistics(z, rows, vocab, y, t));
-    for (int i = 0; i < rows; i++) {
-      double far = distance(z, i, vocab, y[i]) * Math.max(1, 1 / t);
-      double e = exponential(far);
-      TeacherStatistics a = expected[i];
-      TeacherStatistics b = found[i];
-      double others = -Math.expm1(a.targetLogProb());
-      assertThat(b.argmax()).isEqualTo(a.argmax());
-      assertThat(b.logSumExp()).isCloseTo(a.logSumExp(), within(e + 1e-12));
-      assertThat(b.targetLogProb()).isCloseTo(a.targetLogProb(), within(e * others + 1e-12));
-      assertThat(b.nonTargetLogSumExp()).isCloseTo(a.nonTargetLogSumExp(), within(e + 1e-12));
-      assertThat(b.topProbability()).isCloseTo(a.topProbability(), within(e));
-      // Weights of the others' logarithms are off by e, and so are the two masses.
-      double size = far + Math.abs(a.targetLogProb()) + Math.log(vocab);
-      assertThat(b.entropy()).isCloseTo(a.entropy(), within(e * (2 + 2 * size)));
-    }
-  }
-
   @Test
   void numbersThatAreNotFiniteAreNamedAndTheirRowsKept() {
     for (int k : new int[] {-1, 0, 3}) {
@@ -466,99 +418,5 @@ class LossKernelsTest {
         }
       }
     }
-    float[] nan = {1, Float.NaN};
-    assertThatThrownBy(() -> TopK.selectRows(nan, 1, 2, 1)).hasMessageContaining("[1] is NaN");
-    assertThatThrownBy(() -> TopK.selectRows(new float[4], 2, 2, 3))
-        .hasMessageContaining("k is 3, allowed are 1 to 2");
-    assertThatThrownBy(() -> TeacherStatistics.ofRows(new float[4], 2, 2, new int[] {0, 2}, 1))
-        .hasMessageContaining("targets[1] is 2");
-    assertThatThrownBy(() -> TeacherStatistics.ofRows(new float[4], -2, 2, new int[0], 1))
-        .hasMessageContaining("rows is -2");
-  }
-
-  /** The functions in C on their own: every wrong argument has its code, and nothing is touched. */
-  @Test
-  void everyWrongArgumentHasItsCode() {
-    NativeTwins.all();
-    NativeLibrary library = NativeLibrary.load();
-    MethodHandle token =
-        library.onHeap(
-            "gk_token_losses",
-            ADDRESS,
-            ADDRESS,
-            ADDRESS,
-            ADDRESS,
-            ADDRESS,
-            ADDRESS,
-            ADDRESS,
-            ADDRESS,
-            ADDRESS);
-    try (Arena arena = Arena.ofConfined()) {
-      MemorySegment z = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4);
-      MemorySegment out = arena.allocateFrom(JAVA_FLOAT, 7, 7, 7, 7);
-      MemorySegment losses = arena.allocateFrom(JAVA_DOUBLE, 7, 7, 7, 7);
-      MemorySegment y = arena.allocateFrom(JAVA_INT, 0, 1);
-      MemorySegment ids = arena.allocateFrom(JAVA_INT, 0, 1, 1, 2);
-      MemorySegment known = arena.allocate(JAVA_DOUBLE, 6);
-      MemorySegment none = MemorySegment.NULL;
-      double[][] wrong = {
-        {-1, 2, 0, 0, 1, 0, 2, 1, 4, 1}, {2, 1, 0, 0, 1, 0, 2, 1, 4, 1},
-        {2, 2, 3, 1, 1, 0, 2, 1, 4, 1}, {2, 2, 1, 0, 1, 0, 2, 1, 4, 1},
-        {2, 2, 0, 1, 1, 0, 2, 1, 4, 1}, {2, 2, -1, 0, 1, 0, 2, 1, 4, 1},
-        {2, 2, 0, 0, 2, 0, 2, 1, 4, 1}, {2, 2, 0, 0, 1, 1, 2, 1, 4, 1},
-        {2, 2, 0, 0, 1, 0, Double.NaN, 1, 4, 1}, {2, 2, 0, 0, 1, 0, 0, 1, 4, 1},
-        {2, 2, 0, 0, 1, 0, 2, -1, 4, 1}, {2, 2, 0, 0, 1, 0, 2, 1, Double.NaN, 1},
-        {2, 2, 0, 0, 1, 0, 2, 1, 4, Double.POSITIVE_INFINITY}
-      };
-      for (double[] s : wrong) {
-        int code =
-            QuantizerKernelsTest.code(
-                token, 0, shape(arena, s), z, y, z, ids, known, known, losses, out);
-        assertThat(code).as(Arrays.toString(s)).isEqualTo(-1);
-      }
-      MemorySegment plain = shape(arena, 2, 2, 0, 0, 1, 0, 2, 1, 4, 1);
-      MemorySegment full = shape(arena, 2, 2, 2, 0, 1, 0, 2, 1, 4, 1);
-      MemorySegment listed = shape(arena, 2, 2, 2, 1, 1, 0, 2, 1, 4, 1);
-      MemorySegment[][] missing = {
-        {none, z, y, none, none, none, none, losses, out},
-        {plain, none, y, none, none, none, none, losses, out},
-        {plain, z, none, none, none, none, none, losses, out},
-        {plain, z, y, none, none, none, none, none, out},
-        {plain, z, y, none, none, none, none, losses, none},
-        {full, z, y, none, none, none, known, losses, out},
-        {full, z, y, z, none, none, none, losses, out},
-        {listed, z, y, z, none, known, known, losses, out},
-        {listed, z, y, z, ids, none, known, losses, out}
-      };
-      for (MemorySegment[] m : missing) {
-        assertThat(QuantizerKernelsTest.code(token, 0, (Object[]) m)).isEqualTo(-2);
-      }
-      // An id and a target outside the vocabulary.
-      assertThat(
-              QuantizerKernelsTest.code(token, 0, listed, z, y, z, ids, known, known, losses, out))
-          .isEqualTo(-1);
-      MemorySegment outside = arena.allocateFrom(JAVA_INT, 0, -1);
-      assertThat(
-              QuantizerKernelsTest.code(
-                  token, 0, plain, z, outside, none, none, none, none, losses, out))
-          .isEqualTo(-1);
-      assertThat(
-              QuantizerKernelsTest.code(token, 7, plain, z, y, none, none, none, none, losses, out))
-          .isEqualTo(-5);
-      assertThat(out.toArray(JAVA_FLOAT)).containsOnly(7f);
-      assertThat(losses.toArray(JAVA_DOUBLE)).containsOnly(7.0);
-    }
-  }
-
-  /** A gk_losses: six integers and four numbers. */
-  private static MemorySegment shape(Arena arena, double... fields) {
-    MemorySegment s = arena.allocate(56, 8);
-    for (int i = 0; i < 6; i++) {
-      s.setAtIndex(JAVA_INT, i, (int) fields[i]);
-    }
-    for (int i = 6; i < 10; i++) {
-      s.setAtIndex(JAVA_DOUBLE, i - 3, fields[i]);
-    }
-    return s;
   }
 }

@@ -97,7 +97,7 @@ public final class EngineCheck {
     return check(engine, cases, null);
   }
 
-  /** The same with results to expect, by type and name, in the place of the CPU's. */
+  /** Runs the cases against expected results, by type and name, in the place of the CPU's. */
   static CheckReport check(
       EngineHandle engine,
       List<OperatorCases.Case> cases,

@@ -23,9 +23,9 @@ import java.util.function.Function;
 
 /**
  * Operators that the project needs, on inputs by formula (value i of input k is sin(0.7 i + 1.3 k),
- * or its magnitude plus 0.1), with the gradient of sum(out[i] cos(0.3 i)) by every input. The same
- * cases run on this engine, on any of its devices, on DJL's PyTorch engine (in a process of its
- * own, since two libtorch builds cannot share one) and in torch ({@code
+ * or its magnitude plus 0.1), and the gradient of sum(out[i] cos(0.3 i)) with respect to every
+ * input. The same cases run on this engine, on any of its devices, on DJL's PyTorch engine (in a
+ * process of its own, since two libtorch builds cannot share one) and in torch ({@code
  * conformance/make_goldens.py}).
  */
 public final class OperatorCases {
@@ -158,7 +158,7 @@ public final class OperatorCases {
     add(
         out,
         "rotate",
-        x -> x.get(0).mul(x.get(1)).add(turned(x.get(0), 4).mul(x.get(2))),
+        x -> x.get(0).mul(x.get(1)).add(rotated(x.get(0), 4).mul(x.get(2))),
         s(1, 2, 3, 8),
         s(3, 8),
         s(3, 8));
@@ -281,7 +281,7 @@ public final class OperatorCases {
   }
 
   /** The second half of the last axis, negated, before the first. */
-  private static NDArray turned(NDArray x, int half) {
+  private static NDArray rotated(NDArray x, int half) {
     return NDArrays.concat(
         new NDList(x.get("..., " + half + ":").neg(), x.get("..., :" + half)), -1);
   }
@@ -331,18 +331,19 @@ public final class OperatorCases {
     return out;
   }
 
-  /** The same with inputs that are rounded to the type of the computation and no further. */
+  /** Runs a case with inputs that are rounded to the type of the computation and no further. */
   public static Map<String, float[]> run(Engine engine, Device device, Case c, DataType type) {
     return run(engine, device, c, type, type);
   }
 
   /**
-   * Runs a case forwards and backwards.
+   * Runs the forward and backward pass of a case.
    *
    * @param device where everything is computed
    * @param type of the computation
    * @param given type that inputs and weights of the sum are rounded to first
-   * @return the output under "name", gradients by the inputs under "name/0", "name/1", ...
+   * @return the output under "name", gradients with respect to the inputs under "name/0", "name/1",
+   *     ...
    */
   public static Map<String, float[]> run(
       Engine engine, Device device, Case c, DataType type, DataType given) {

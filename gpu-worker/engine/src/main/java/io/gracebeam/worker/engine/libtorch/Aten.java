@@ -309,7 +309,7 @@ final class Aten {
     }
   }
 
-  /** The same for an operator of these operands. */
+  /** Throws where an operator of these operands reported an error. */
   static void check(int failed, String label, LibTorchArray... operands) {
     if (failed != 0) {
       List<LibTorchArray> all = List.of(operands);

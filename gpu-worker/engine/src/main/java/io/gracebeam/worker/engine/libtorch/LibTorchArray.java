@@ -218,7 +218,7 @@ public final class LibTorchArray extends ArrayOperators {
     return out;
   }
 
-  /** The same values, row-major, in CPU memory: a new handle, or a copy where need be. */
+  /** These values, row-major, in CPU memory: a new handle, or a copy where one is needed. */
   private LibTorchArray onCpu() {
     LibTorchArray flat = CONTIGUOUS.call().tensor(this).integer(0).array(LibTorchManager.SYSTEM);
     NDScope.unregister(flat);

@@ -87,7 +87,7 @@ public class LibTorchManager extends BaseNDManager {
     return create(shape, type, device);
   }
 
-  /** The same on a device of choice; the array still belongs to this manager. */
+  /** An array of undefined values on a device of choice; it still belongs to this manager. */
   @Override
   public LibTorchArray create(Shape shape, DataType type, Device device) {
     if (device.isGpu()) {
@@ -296,7 +296,7 @@ public class LibTorchManager extends BaseNDManager {
     }
   }
 
-  /** The same on a device, for operators that do not take a number from the CPU. */
+  /** A number as a 0-dimensional array on a device, for operators that take none from the CPU. */
   LibTorchArray scalar(Number value, DataType met, Device where) {
     LibTorchArray array = scalar(value, met);
     if (!where.isGpu()) {

@@ -90,7 +90,7 @@ final class CudaLibrary {
         Files.copy(in, file, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
         return open(file);
       } finally {
-        Files.deleteIfExists(file); // what is loaded stays loaded
+        Files.deleteIfExists(file); // a loaded library does not need its file
       }
     } catch (IOException e) {
       throw new UnsupportedOperationException(
@@ -112,18 +112,18 @@ final class CudaLibrary {
     return (int) invoke(function, arguments);
   }
 
-  /** As {@link #call}, for functions that return int64_t. */
+  /** Calls a function that returns int64_t; arguments as in {@link #call}. */
   long callLong(String name, Object... arguments) {
     MethodHandle function = functions.computeIfAbsent(name, n -> link(n, JAVA_LONG, arguments));
     return (long) invoke(function, arguments);
   }
 
-  /** As {@link #call}, for functions that return nothing. */
+  /** Calls a function that returns nothing; arguments as in {@link #call}. */
   void run(String name, Object... arguments) {
     invoke(functions.computeIfAbsent(name, n -> link(n, null, arguments)), arguments);
   }
 
-  /** As {@link #call}; a negative result is an error of this program. */
+  /** Calls a function whose negative result is an error of this program. */
   void checked(String name, Object... arguments) {
     int result = call(name, arguments);
     if (result < 0) {

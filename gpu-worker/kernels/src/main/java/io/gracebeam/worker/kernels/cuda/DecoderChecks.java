@@ -127,14 +127,14 @@ final class DecoderChecks {
           length,
           queries,
           STREAM);
-      double[] turned = turned(h, qkv, b, rope, length);
+      double[] rotated = rotated(h, qkv, b, rope, length);
       float[] q = memory.readFloats(queries, length * h.heads * h.dim);
       double[] keys = new double[length * h.kvHeads * h.dim];
       double[] values = new double[keys.length];
-      written(memory, cache, h, slot, length, turned, keys, values);
+      written(memory, cache, h, slot, length, rotated, keys, values);
       for (int row = 0; row < length; row++) {
         for (int k = 0; k < h.heads * h.dim; k++) {
-          double expected = turned[row * h.all() * h.dim + k] / Math.sqrt(h.dim);
+          double expected = rotated[row * h.all() * h.dim + k] / Math.sqrt(h.dim);
           int at = row * h.heads * h.dim + k;
           Close.check(
               "queries", at, q[at], expected, 16 * Close.ROUNDING * (2 + Math.abs(expected)));
@@ -158,7 +158,7 @@ final class DecoderChecks {
     }
   }
 
-  private static double[] turned(Heads h, float[] qkv, float[] bias, float[] rope, int length) {
+  private static double[] rotated(Heads h, float[] qkv, float[] bias, float[] rope, int length) {
     double[] out = new double[qkv.length];
     for (int i = 0; i < out.length; i++) {
       out[i] = qkv[i] + (bias == null ? 0.0 : bias[i % (h.all() * h.dim)]);
@@ -186,7 +186,7 @@ final class DecoderChecks {
       Heads h,
       int slot,
       int length,
-      double[] turned,
+      double[] rotated,
       double[] keys,
       double[] values) {
     double[][] found = {contents(memory, cache, h, 0), contents(memory, cache, h, 1)};
@@ -197,10 +197,10 @@ final class DecoderChecks {
           int at = ((slot * h.kvHeads + kv) * h.positions + t) * h.dim;
           double absmax = 0;
           for (int k = 0; k < h.dim; k++) {
-            absmax = Math.max(absmax, Math.abs(turned[from + k]));
+            absmax = Math.max(absmax, Math.abs(rotated[from + k]));
           }
           for (int k = 0; k < h.dim; k++) {
-            double expected = turned[from + k];
+            double expected = rotated[from + k];
             // Half a step of the cache, and what float32 loses before.
             double step = h.kvBits == 16 ? BF16 * Math.abs(expected) : 0.5001 * absmax / 127;
             Close.check(

@@ -52,7 +52,7 @@ record DecoderOracle(
     float[] rope = rope(positions, shape.headDim());
     for (Layer l : layers) {
       double[] qkv = times(normed(x, l.norm()), l.qkv(), shape.width());
-      turn(qkv, l.bias(), rope, n);
+      rotate(qkv, l.bias(), rope, n);
       double[] mixed = new double[n * shape.heads() * shape.headDim()];
       for (int row = 0; row < n; row++) {
         for (int head = 0; head < shape.heads(); head++) {
@@ -83,7 +83,7 @@ record DecoderOracle(
     return out;
   }
 
-  private void turn(double[] qkv, float[] bias, float[] rope, int n) {
+  private void rotate(double[] qkv, float[] bias, float[] rope, int n) {
     int dim = shape.headDim();
     int all = shape.heads() + 2 * shape.kvHeads();
     for (int i = 0; i < qkv.length; i++) {

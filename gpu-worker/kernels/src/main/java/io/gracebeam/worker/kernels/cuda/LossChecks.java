@@ -45,7 +45,7 @@ final class LossChecks {
     return 0x1p-22 + 3 * Close.ROUNDING * Math.log(vocab);
   }
 
-  /** As {@link #sumError} for the mean of a; its square's mean is below (1 + ln vocab)^2. */
+  /** Relative error of the mean of a; the mean of its square is below (1 + ln vocab)^2. */
   private static double entropyError(int vocab) {
     return 0x1p-22 * Math.pow(1 + Math.log(vocab), 2);
   }

@@ -103,7 +103,7 @@ final class ProductChecks {
     return PackedWeight.pack(codes, scales, rows, cols, new QuantSpec(bits, group, false));
   }
 
-  /** The same codes and scales with random zero points. */
+  /** Random zero points, for codes and scales that exist without them. */
   static PackedWeight shifted(Random random, PackedWeight w) {
     byte[] zeros = codes(random, w.bits(), w.scales().length);
     return new PackedWeight(
@@ -243,7 +243,7 @@ final class ProductChecks {
     }
   }
 
-  /** The same input among others: the bits of its result do not change. */
+  /** An input among others: the bits of its result do not change. */
   void inputsAreIndependent(int bits, int rows, int cols, int m, long seed) {
     Random random = new Random(seed);
     try (Arena arena = Arena.ofConfined();
