@@ -28,6 +28,7 @@ case "${1:-}" in
   worker) shift; main=io.gracebeam.worker.server.WorkerMain ;;
   bench) shift; main=io.gracebeam.worker.server.bench.BenchMain ;;
 esac
+# GRACE_PLUGINS names folders and jars of plug-ins (docs/extending.md), with ':' between them.
 tty=false
 [ -t 2 ] && tty=true
 # The heap takes a third of the memory, the rest is for the engine's own.
@@ -43,4 +44,4 @@ export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}
 exec "$JAVA_HOME/bin/java" -Xms16m -Xmx"${GRACE_HEAP:-${third:-2}g}" -XX:GCTimeRatio=19 -XX:MaxDirectMemorySize="${GRACE_DIRECT:-1g}" --enable-native-access=ALL-UNNAMED \
   --add-modules jdk.incubator.vector --sun-misc-unsafe-memory-access=allow -XX:+UseParallelGC \
   -Djava.util.logging.config.file="$root/etc/logging.properties" -Dai.djl.offline=true -Dgrace.tty=$tty -Dgrace.root="$root" \
-  ${GRACE_JAVA_OPTIONS:-} -cp "$jar:$(cat "$classpath")" "$main" "$@"
+  ${GRACE_JAVA_OPTIONS:-} -cp "$jar:$(cat "$classpath")${GRACE_PLUGINS:+:$GRACE_PLUGINS}" "$main" "$@"

@@ -1,4 +1,4 @@
-"""llama.cpp's decoder beside those of `grace bench decode`: the same sizes, random weights, the CPU. conformance/setup-peers makes its
+"""llama.cpp's decoder, to compare with those of `grace bench decode`: the same sizes, random weights, the CPU. conformance/setup-peers makes its
 environment.
 
     bench_decode.py run --shape 28,1536,12,2,128,8960,151936 --prompt 256 --tokens 32 --rounds 3 --threads 2

@@ -84,7 +84,7 @@ def test_answers_with_small_cache(untied, noise):  # noqa: F811
 
 @pytest.mark.parametrize("variant", ["rtn-int4", "rtn-int3"])
 def test_tied_answers(tied, noise, variant):  # noqa: F811
-    """The head of a tied model is packed; the table of embeddings stands beside it as the numbers that it packs."""
+    """The head of a tied model is packed; the embedding table holds the same rounded values as plain numbers."""
     assert not json.loads((tied[variant] / "config.json").read_text())["tie_word_embeddings"]
     names = load_file(tied[variant] / "model.safetensors").keys()
     assert {"language_model.model.embed_tokens.weight", "language_model.lm_head.weight_packed"} <= names
