@@ -281,7 +281,7 @@ public final class RunPlan {
             "export/" + label,
             "export",
             Map.of("model", student(seed)),
-            export(variant, "rtn"),
+            export(variant),
             seed,
             variant.getName());
         return new Model(variant, seed, "export/" + label, Optional.empty());
@@ -291,7 +291,7 @@ public final class RunPlan {
             "export/" + label,
             "export",
             Map.of("trained", trained),
-            export(variant, "trained"),
+            export(variant),
             seed,
             variant.getName());
         return new Model(variant, seed, "export/" + label, Optional.of(trained));
@@ -302,11 +302,11 @@ public final class RunPlan {
     }
   }
 
-  private static ExportWork export(Variant variant, String scales) {
+  private static ExportWork export(Variant variant) {
     return ExportWork.newBuilder()
         .setFormat(variant.getQuantized() ? "pack-quantized" : "dense")
         .setVariant(Variants.exported(variant))
-        .setScales(variant.getQuantized() ? scales : "")
+        .setScales(variant.getQuantizer())
         .build();
   }
 

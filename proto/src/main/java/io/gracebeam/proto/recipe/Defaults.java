@@ -58,6 +58,7 @@ final class Defaults {
                   .setBits(4)
                   .setGroupSize(32)
                   .setPerTensor(false)
+                  .setSymmetric(true)
                   .setHeadBits(16)
                   .setVisionBits(16)
                   .setProjectorBits(16)

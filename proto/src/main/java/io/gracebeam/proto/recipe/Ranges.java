@@ -72,6 +72,7 @@ final class Ranges {
     oneOf(rules, "Variant.distillation", "none", "kd", "dkd");
     real(rules, "Variant.fixed_beta", "0 or above", v -> v >= 0);
     pattern(rules, "Variant.name", "[a-z0-9][a-z0-9-]{0,39}");
+    pattern(rules, "Variant.quantizer", "([a-z0-9][a-z0-9-]{0,39})?");
     oneOf(rules, "Variant.preset", Variants.presets().toArray(String[]::new));
     oneOf(rules, "TeacherCache.form", "full", "top-k");
     integer(rules, "TeacherCache.top_k", 1, 1 << 20);

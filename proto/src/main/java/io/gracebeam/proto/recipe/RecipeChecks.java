@@ -124,6 +124,12 @@ final class RecipeChecks {
     } else {
       require(variant.getBits() == 16, path + "bits", bits, "16 where not quantized");
       require(!variant.getPerTensor(), path + "per_tensor", "'true'", "false where not quantized");
+      require(variant.getSymmetric(), path + "symmetric", "'false'", "true where not quantized");
+      require(
+          variant.getQuantizer().isEmpty(),
+          path + "quantizer",
+          "'" + variant.getQuantizer() + "'",
+          "none where not quantized");
       require(
           variant.getGroupSize() == 0,
           path + "group_size",
@@ -143,6 +149,18 @@ final class RecipeChecks {
         path + "source",
         "'rtn'",
         "teacher, baseline or train where not quantized");
+    require(
+        variant.getSymmetric() || !source.equals("train"),
+        path + "symmetric",
+        "'false'",
+        "true where source is train; trained scales have no zero points");
+    require(
+        !quantized || source.equals("train") == variant.getQuantizer().equals(Variants.TRAINED),
+        path + "quantizer",
+        "'" + variant.getQuantizer() + "'",
+        source.equals("train")
+            ? "trained where source is train"
+            : "any but trained where source is " + source);
     boolean distils = Variants.distils(variant);
     require(
         !distils || source.equals("train"),

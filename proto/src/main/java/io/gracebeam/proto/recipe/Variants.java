@@ -31,6 +31,9 @@ public final class Variants {
       fields("quantized", "bits", "group_size", "per_tensor");
   private static final Integer FULL_BITS = 16;
 
+  /** The quantizer of trained scales. */
+  static final String TRAINED = "trained";
+
   /** Switches of a variant of which the recipe says nothing; it has no source yet. */
   private static final Variant PLAIN =
       Variant.newBuilder()
@@ -38,6 +41,8 @@ public final class Variants {
           .setBits(0)
           .setGroupSize(0)
           .setPerTensor(false)
+          .setSymmetric(true)
+          .setQuantizer("")
           .setDistillation("none")
           .setGate(false)
           .setRcka(false)
@@ -122,12 +127,19 @@ public final class Variants {
     if (!partial.hasPerTensor() && quantization.getPerTensor()) {
       variant.setPerTensor(true);
     }
+    boolean rounded = variant.getSource().equals("rtn");
+    if (variant.getQuantizer().isEmpty()) {
+      variant.setQuantizer(rounded ? "rtn" : TRAINED);
+    }
+    if (!partial.hasSymmetric() && rounded && quantization.hasSymmetric()) {
+      variant.setSymmetric(quantization.getSymmetric());
+    }
     return variant.build();
   }
 
   /**
    * The switches of a resolved variant that an export reads. Parts that are left at 16 bits are not
-   * mentioned.
+   * mentioned, nor is a symmetric form.
    */
   public static Variant exported(Variant variant) {
     Variant.Builder out = Variant.newBuilder();
@@ -136,6 +148,9 @@ public final class Variants {
       if (variant.hasField(field) && !variant.getField(field).equals(FULL_BITS)) {
         out.setField(field, variant.getField(field));
       }
+    }
+    if (variant.hasSymmetric() && !variant.getSymmetric()) {
+      out.setSymmetric(false);
     }
     return out.build();
   }
@@ -146,6 +161,7 @@ public final class Variants {
    */
   public static Variant trained(Variant variant) {
     Variant.Builder out = variant.toBuilder().clearName().clearPreset();
+    out.clearSymmetric().clearQuantizer();
     LAYOUT.forEach(out::clearField);
     return out.build();
   }

@@ -121,6 +121,26 @@ class RecipeReaderTest {
   }
 
   @Test
+  void zeroPointsAndQuantizersAreSwitchesOfWhatIsRounded() {
+    List<Variant> all =
+        resolve(
+                "quantization: {symmetric: false}\n"
+                    + "variants:\n"
+                    + "- grace-int4\n"
+                    + "- rtn-int4\n"
+                    + "- {name: plain, preset: rtn-int4, symmetric: true, quantizer: mse}\n"
+                    + "- bf16\n")
+            .getVariantsList();
+    assertThat(all).extracting(Variant::getSymmetric).containsExactly(true, false, true, true);
+    assertThat(all).extracting(Variant::getQuantizer).containsExactly("trained", "rtn", "mse", "");
+    // What is stored without the switches is stored under the same key.
+    assertThat(Variants.exported(all.get(1)).getSymmetric()).isFalse();
+    assertThat(Variants.exported(all.get(2)).hasSymmetric()).isFalse();
+    assertThat(Variants.trained(all.get(0)).hasSymmetric()).isFalse();
+    assertThat(Variants.trained(all.get(0)).hasQuantizer()).isFalse();
+  }
+
+  @Test
   void variantsOfTheRecipesOwnAreSwitchesOverAPresetOrOverNone() {
     Recipe recipe =
         resolve(
@@ -139,6 +159,8 @@ class RecipeReaderTest {
                 .setBits(3)
                 .setGroupSize(64)
                 .setPerTensor(false)
+                .setSymmetric(true)
+                .setQuantizer("trained")
                 .setDistillation("dkd")
                 .setGate(true)
                 .setRcka(false)
@@ -252,6 +274,18 @@ class RecipeReaderTest {
             + " quantized",
         "variants: [{name: x, source: train, per_tensor: true}] | x.per_tensor: 'true' | false"
             + " where not",
+        "variants: [{name: x, source: train, symmetric: false}] | x.symmetric: 'false' | true where"
+            + " not quantized",
+        "variants: [{name: x, preset: grace-int4, symmetric: false}] | x.symmetric: 'false' | true"
+            + " where source is train; trained scales have no zero points",
+        "variants: [{name: x, preset: grace-int4, quantizer: rtn}] | x.quantizer: 'rtn' | trained"
+            + " where source is train",
+        "variants: [{name: x, preset: rtn-int4, quantizer: trained}] | x.quantizer: 'trained' | any"
+            + " but trained where source is rtn",
+        "variants: [{name: x, source: train, quantizer: rtn}] | x.quantizer: 'rtn' | none where not"
+            + " quantized",
+        "variants: [{name: x, preset: rtn-int4, quantizer: A B}] | variants[0].quantizer: 'A B' |"
+            + " text like",
         "variants: [{name: x, preset: grace-int4, fixed_beta: 1}] | x.fixed_beta: '1.0' | 0.5 where"
             + " adaptive_beta",
         "variants: [{name: x, preset: qat-int4, fixed_beta: 1}] | x.fixed_beta: '1.0' | 0.5 where"

@@ -152,6 +152,14 @@ public record PackedWeight(
     return new PackedWeight(first.bits, first.groupSize, rows, first.cols, words, scales, zeros);
   }
 
+  /**
+   * Its zero points packed down the rows (see {@link Packing#packDown}): words [ceil(rows * bits /
+   * 32), cols / groupSize]; none for a symmetric weight.
+   */
+  public int[] zeroWords() {
+    return symmetric() ? new int[0] : Packing.packDown(zeros, rows, cols / groupSize, bits);
+  }
+
   /** Whether it has no zero points. */
   public boolean symmetric() {
     return zeros.length == 0;

@@ -58,6 +58,44 @@ public final class Packing {
     return codes;
   }
 
+  /**
+   * Packs codes {@code [rows, cols]} down the rows, as compressed-tensors packs zero points: a
+   * column is packed as {@link #pack} packs a row.
+   *
+   * @return words [wordsPerRow(rows), cols]
+   */
+  public static int[] packDown(byte[] codes, int rows, int cols, int bits) {
+    Checks.length("Packing.packDown", "codes", codes.length, rows * cols);
+    byte[] turned = new byte[codes.length];
+    for (int i = 0; i < codes.length; i++) {
+      turned[i % cols * rows + i / cols] = codes[i];
+    }
+    int perColumn = wordsPerRow(rows, bits);
+    int[] words = pack(turned, cols, rows, bits);
+    int[] out = new int[words.length];
+    for (int i = 0; i < words.length; i++) {
+      out[i % perColumn * cols + i / perColumn] = words[i];
+    }
+    return out;
+  }
+
+  /** Inverse of {@link #packDown}: codes {@code [rows, cols]}. */
+  public static byte[] unpackDown(int[] words, int rows, int cols, int bits) {
+    int perColumn = wordsPerRow(rows, bits);
+    String where = "Packing.unpackDown";
+    Checks.length(where, "words", words.length, Checks.product(where, perColumn, cols));
+    int[] turned = new int[words.length];
+    for (int i = 0; i < words.length; i++) {
+      turned[i % cols * perColumn + i / cols] = words[i];
+    }
+    byte[] columns = unpack(turned, cols, rows, bits);
+    byte[] out = new byte[columns.length];
+    for (int i = 0; i < out.length; i++) {
+      out[i] = columns[i % cols * rows + i / cols];
+    }
+    return out;
+  }
+
   /** Signed code of element {@code c} of the row whose words start at {@code base}. */
   static int code(int[] words, int base, int c, int bits) {
     int bit = c * bits;

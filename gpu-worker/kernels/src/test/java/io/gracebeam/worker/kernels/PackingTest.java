@@ -56,6 +56,32 @@ class PackingTest {
     assertThat(Packing.unpack(words, rows, cols, bits)).isEqualTo(codes);
   }
 
+  @Test
+  void zeroPointsAreThoseOfCompressedTensors() {
+    // z[o][k] = (o + k) mod 16 - 8 of 8 outputs and 2 groups.
+    byte[] zeros = new byte[8 * 2];
+    for (int i = 0; i < zeros.length; i++) {
+      zeros[i] = (byte) ((i / 2 + i % 2) % 16 - 8);
+    }
+    assertThat(Packing.packDown(zeros, 8, 2, 4)).containsExactly(0x76543210, 0x87654321);
+  }
+
+  @Property(tries = 100)
+  void unpackDownInvertsPackDown(
+      @ForAll @IntRange(min = 2, max = 8) int bits,
+      @ForAll @IntRange(min = 1, max = 70) int rows,
+      @ForAll @IntRange(min = 1, max = 6) int cols,
+      @ForAll long seed) {
+    Random random = new Random(seed);
+    byte[] codes = new byte[rows * cols];
+    for (int i = 0; i < codes.length; i++) {
+      codes[i] = (byte) (random.nextInt(1 << bits) - (1 << (bits - 1)));
+    }
+    int[] words = Packing.packDown(codes, rows, cols, bits);
+    assertThat(words).hasSize((rows * bits + 31) / 32 * cols);
+    assertThat(Packing.unpackDown(words, rows, cols, bits)).isEqualTo(codes);
+  }
+
   @Property(tries = 60)
   void packedWeightIsTheFakeQuantizedWeight(
       @ForAll @IntRange(min = 2, max = 8) int bits, @ForAll boolean perTensor, @ForAll long seed) {

@@ -93,6 +93,15 @@ public final class Exporter {
     if (pack && quantized.isEmpty()) {
       throw GraceException.user("the variant is not quantized; allowed export format is dense");
     }
+    quantized.forEach(
+        (name, matrix) -> {
+          if (pack && matrix.order().isPresent()) {
+            throw GraceException.user(
+                "quantizer %s gives %s a column order, which pack-quantized cannot hold; allowed"
+                    + " export format is dense",
+                work.getScales(), name);
+          }
+        });
     SortedMap<String, Tensor> out = tensors(dense, quantized, pack);
     Files2.folder(outDir);
     config.write(outDir);
@@ -134,7 +143,8 @@ public final class Exporter {
     SortedMap<Part, QuantScheme> out = new TreeMap<>();
     ModelParameters parameters = config.parameters();
     int size = v.getPerTensor() ? -1 : v.getGroupSize();
-    out.put(Part.DECODER, new QuantScheme(v.getBits(), size, v.getPerTensor()));
+    boolean symmetric = !v.hasSymmetric() || v.getSymmetric();
+    out.put(Part.DECODER, new QuantScheme(v.getBits(), size, v.getPerTensor(), symmetric));
     Map<Part, Integer> others =
         Map.of(
             Part.HEAD, bits(v.hasHeadBits(), v.getHeadBits()),
@@ -147,7 +157,7 @@ public final class Exporter {
                 parameters.linears(part).stream()
                     .map(name -> (int) parameters.get(name).shape()[1])
                     .toList();
-            out.put(part, new QuantScheme(bits, group(size, cols), false));
+            out.put(part, new QuantScheme(bits, group(size, cols), false, symmetric));
           }
         });
     return out;
@@ -214,6 +224,11 @@ public final class Exporter {
     out.put(
         name + "_scale", Tensor.of(new long[] {w.rows(), w.cols() / w.groupSize()}, w.scales()));
     out.put(name + "_shape", Tensor.of(new long[] {2}, new long[] {w.rows(), w.cols()}));
+    if (!w.symmetric()) {
+      int groups = w.cols() / w.groupSize();
+      int[] words = w.zeroWords();
+      out.put(name + "_zero_point", Tensor.of(new long[] {words.length / groups, groups}, words));
+    }
   }
 
   /** Compares what was written; a head width of 0 stands for a dense folder. */

@@ -7,6 +7,7 @@ import io.gracebeam.worker.kernels.FloatWeight;
 import io.gracebeam.worker.kernels.Matrix;
 import io.gracebeam.worker.kernels.PackedDecoder;
 import io.gracebeam.worker.kernels.PackedWeight;
+import io.gracebeam.worker.kernels.Packing;
 import io.gracebeam.worker.kernels.TrainingBlocks.Parameter;
 import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
@@ -164,10 +165,21 @@ public final class PackedModel {
       int cols = Math.toIntExact(sizes[1]);
       Scheme.Group group = scheme.group(name);
       int[] words = tensors.apply(name + "_packed").ints();
-      return new PackedWeight(group.bits(), group.of(cols), rows, cols, words, scale.floats());
+      int size = group.of(cols);
+      byte[] zeros = group.symmetric() ? new byte[0] : zeros(tensors, name, group, rows, cols);
+      return new PackedWeight(group.bits(), size, rows, cols, words, scale.floats(), zeros);
     } catch (IllegalArgumentException | ArithmeticException x) {
       throw GraceException.data("%s: %s", name, x.getMessage()).withCause(x);
     }
+  }
+
+  private static byte[] zeros(
+      Function<String, Tensor> tensors, String name, Scheme.Group group, int rows, int cols) {
+    Tensor packed = tensors.apply(name + "_zero_point");
+    if (packed == null) {
+      throw GraceException.data("%s lacks its weight_zero_point", name);
+    }
+    return Packing.unpackDown(packed.ints(), rows, cols / group.of(cols), group.bits());
   }
 
   private static GraceException lacking(String name) {

@@ -35,8 +35,9 @@ record Scheme(List<Group> groups, int kvBits) {
    *     or the class {@code Linear}
    * @param bits code width
    * @param size elements per scale along the input; -1 for one scale per row
+   * @param symmetric whether there are no zero points
    */
-  record Group(List<String> targets, int bits, int size) {
+  record Group(List<String> targets, int bits, int size, boolean symmetric) {
     /** Elements per scale of a weight with {@code cols} inputs. */
     int of(int cols) {
       return size == -1 ? cols : size;
@@ -54,7 +55,7 @@ record Scheme(List<Group> groups, int kvBits) {
     parts.forEach(
         (part, form) -> {
           int size = form.perTensor() ? -1 : form.groupSize();
-          groups.add(new Group(List.of(config.target(part).modules()), form.bits(), size));
+          groups.add(new Group(List.of(config.target(part).modules()), form.bits(), size, form.symmetric()));
         });
     return new Scheme(groups, kvBits);
   }
@@ -90,7 +91,7 @@ record Scheme(List<Group> groups, int kvBits) {
         q.putNull("kv_cache_scheme");
       } else {
         // A group is a head's key or value at one position; its scale is found when it is cached.
-        arguments(q.putObject("kv_cache_scheme"), kvBits, config.text().headDim(), true);
+        arguments(q.putObject("kv_cache_scheme"), kvBits, config.text().headDim(), true, true);
       }
       ObjectNode all = q.putObject("config_groups");
       for (int i = 0; i < groups.size(); i++) {
@@ -99,7 +100,7 @@ record Scheme(List<Group> groups, int kvBits) {
         g.targets().forEach(group.putArray("targets")::add);
         group.putNull("input_activations");
         group.putNull("output_activations");
-        arguments(group.putObject("weights"), g.bits(), g.size(), false);
+        arguments(group.putObject("weights"), g.bits(), g.size(), g.symmetric(), false);
       }
       Files2.write(file, json.writeValueAsString(root) + "\n");
     } catch (IOException e) {
@@ -116,8 +117,9 @@ record Scheme(List<Group> groups, int kvBits) {
     }
   }
 
-  private static void arguments(ObjectNode w, int bits, int size, boolean dynamic) {
-    w.put("num_bits", bits).put("type", "int").put("symmetric", true);
+  private static void arguments(
+      ObjectNode w, int bits, int size, boolean symmetric, boolean dynamic) {
+    w.put("num_bits", bits).put("type", "int").put("symmetric", symmetric);
     w.put("strategy", size == -1 ? "channel" : "group");
     if (size == -1) {
       w.putNull("group_size");
@@ -131,8 +133,8 @@ record Scheme(List<Group> groups, int kvBits) {
    * Reads the block.
    *
    * @param headDim width of a head
-   * @throws GraceException data, if the folder is not a symmetric pack-quantized one, or its cache
-   *     is to be rounded in another way than to 8 bits with a scale for each head and position
+   * @throws GraceException data, if the folder is not a pack-quantized one, or its cache is to be
+   *     rounded in another way than to 8 bits with a scale for each head and position
    */
   static Scheme read(Path folder, int headDim) {
     JsonNode q;
@@ -156,7 +158,7 @@ record Scheme(List<Group> groups, int kvBits) {
     String strategy = w.path("strategy").asText();
     int bits = w.path("num_bits").asInt();
     int size = strategy.equals("channel") ? -1 : w.path("group_size").asInt();
-    if (!w.path("symmetric").asBoolean()
+    if (!w.path("symmetric").isBoolean()
         || !(strategy.equals("channel") || strategy.equals("group"))
         || bits < 2
         || bits > 8
@@ -165,12 +167,12 @@ record Scheme(List<Group> groups, int kvBits) {
     }
     List<String> targets = new ArrayList<>();
     node.path("targets").forEach(t -> targets.add(t.asText()));
-    return new Group(List.copyOf(targets), bits, size);
+    return new Group(List.copyOf(targets), bits, size, w.path("symmetric").asBoolean());
   }
 
   private static GraceException refused() {
     return GraceException.data(
-        "config.json: quantization_config is not pack-quantized with symmetric group or channel"
+        "config.json: quantization_config is not pack-quantized with group or channel"
             + " scales of 2 to 8 bits");
   }
 

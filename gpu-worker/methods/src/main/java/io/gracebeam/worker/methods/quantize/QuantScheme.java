@@ -9,8 +9,14 @@ import io.gracebeam.worker.kernels.QuantSpec;
  * @param bits code width, 2 to 8
  * @param groupSize consecutive inputs that share a scale; -1 for one scale per row
  * @param perTensor one scale for a whole matrix instead
+ * @param symmetric no zero points beside the scales
  */
-public record QuantScheme(int bits, int groupSize, boolean perTensor) {
+public record QuantScheme(int bits, int groupSize, boolean perTensor, boolean symmetric) {
+  /** A symmetric scheme. */
+  public QuantScheme(int bits, int groupSize, boolean perTensor) {
+    this(bits, groupSize, perTensor, true);
+  }
+
   /**
    * The same for a matrix.
    *

@@ -48,23 +48,12 @@ public record QuantizedBlock(Map<String, QuantizedMatrix> matrices, Map<String, 
       PackedWeight w = made.weight();
       QuantSpec spec = scheme.spec(linear);
       int group = spec.perTensor() ? linear.cols() : spec.groupSize();
-      if (w.rows() != linear.rows()
-          || w.cols() != linear.cols()
-          || w.bits() != scheme.bits()
-          || w.groupSize() != group) {
+      String found = form(w.rows(), w.cols(), w.bits(), w.groupSize(), w.symmetric());
+      String wanted = form(linear.rows(), linear.cols(), scheme.bits(), group, scheme.symmetric());
+      if (!found.equals(wanted)) {
         throw GraceException.bug(
-            "quantizer %s made %s %d x %d with %d bits and groups of %d; called for are %d x %d, %d"
-                + " bits and groups of %d",
-            quantizer,
-            linear.weight(),
-            w.rows(),
-            w.cols(),
-            w.bits(),
-            w.groupSize(),
-            linear.rows(),
-            linear.cols(),
-            scheme.bits(),
-            group);
+            "quantizer %s made %s as %s; called for is %s",
+            quantizer, linear.weight(), found, wanted);
       }
     }
     if (matrices.size() != block.linears().size()) {
@@ -81,5 +70,10 @@ public record QuantizedBlock(Map<String, QuantizedMatrix> matrices, Map<String, 
                 quantizer, name, block.name());
           }
         });
+  }
+
+  private static String form(int rows, int cols, int bits, int group, boolean symmetric) {
+    return "%d x %d of %d bits in groups of %d %s zero points"
+        .formatted(rows, cols, bits, group, symmetric ? "without" : "with");
   }
 }

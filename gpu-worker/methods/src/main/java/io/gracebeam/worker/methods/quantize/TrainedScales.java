@@ -45,6 +45,10 @@ public final class TrainedScales implements Quantizer {
 
   private static PackedWeight trained(
       Linear linear, float[] w, Optional<float[]> theta, QuantScheme scheme) {
+    if (!scheme.symmetric()) {
+      throw GraceException.user(
+          "trained scales have no zero points; allowed for a trained variant: symmetric: true");
+    }
     QuantSpec spec = scheme.spec(linear);
     int groups = spec.groups(linear.rows(), linear.cols());
     if (theta.isEmpty() || theta.get().length != groups) {

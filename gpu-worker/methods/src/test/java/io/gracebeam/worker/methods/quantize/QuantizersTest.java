@@ -85,7 +85,9 @@ class QuantizersTest {
     assertThatThrownBy(() -> Quantizers.get("gptq"))
         .isInstanceOfSatisfying(
             GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.USER))
-        .hasMessage("quantizer: 'gptq' is unknown; allowed: mse, rtn, toward-zero, trained");
+        .hasMessage(
+            "quantizer: 'gptq' is unknown; allowed: mse, needs-calibration, reversed-columns, rtn,"
+                + " toward-zero, trained");
     assertThat(Quantizers.get("trained").needs()).containsExactly(Statistic.TRAINED_SCALES);
   }
 
@@ -224,6 +226,22 @@ class QuantizersTest {
   }
 
   @Test
+  void trainedScalesHaveNoZeroPoints() {
+    Block block = Blocks.of(model(), EnumSet.of(Part.DECODER)).getFirst();
+    QuantScheme asymmetric = new QuantScheme(4, 4, false, false);
+    Quantizer trained = Quantizers.get("trained");
+    assertThatThrownBy(() -> trained.quantize(block, Statistics.none(), asymmetric))
+        .isInstanceOfSatisfying(
+            GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.USER))
+        .hasMessageContaining("trained scales have no zero points");
+    QuantizedBlock made =
+        Quantizers.get("toward-zero").quantize(block, Statistics.none(), asymmetric);
+    assertThatThrownBy(() -> made.check("toward-zero", block, asymmetric))
+        .hasMessageContaining("without zero points; called for is")
+        .hasMessageEndingWith("with zero points");
+  }
+
+  @Test
   void whatIsMissingOrOfAnotherFormIsABugOfTheQuantizer() {
     Block block = Blocks.of(model(), PARAMETERS, EnumSet.of(Part.HEAD)).getFirst();
     QuantScheme scheme = new QuantScheme(4, 4, false);
@@ -232,7 +250,9 @@ class QuantizersTest {
     QuantizedBlock made =
         Quantizers.get("rtn").quantize(block, Statistics.none(), new QuantScheme(4, 8, false));
     assertThatThrownBy(() -> made.check("rtn", block, scheme))
-        .hasMessageContaining("groups of 8; called for are 10 x 8, 4 bits and groups of 4");
+        .hasMessageEndingWith(
+            "as 10 x 8 of 4 bits in groups of 8 without zero points; called for is 10 x 8 of 4 bits"
+                + " in groups of 4 without zero points");
     QuantizedBlock more =
         new QuantizedBlock(
             new RoundToNearest().quantize(block, Statistics.none(), scheme).matrices(),

@@ -216,7 +216,9 @@ class VariantsTest {
     assertThat(quantized).isEqualTo(14);
     assertThatThrownBy(() -> export("what", student, "dense", "best", v))
         .isInstanceOf(GraceException.class)
-        .hasMessage("quantizer: 'best' is unknown; allowed: mse, rtn, toward-zero, trained");
+        .hasMessage(
+            "quantizer: 'best' is unknown; allowed: mse, needs-calibration, reversed-columns, rtn,"
+                + " toward-zero, trained");
   }
 
   @ParameterizedTest
