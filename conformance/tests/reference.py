@@ -28,9 +28,9 @@ def ask(model: pathlib.Path, image: pathlib.Path, tokens: int = 32) -> dict:
         grace("ask", *exact, "--max-new-tokens", tokens, "--model", model, "--image", image, QUESTION).splitlines()[-1])
 
 
-def transformers_answer(model: pathlib.Path, image: pathlib.Path, tokens: int = 32):
+def transformers_answer(model: pathlib.Path, image: pathlib.Path, tokens: int = 32, **load):
     """Greedy ids without the end token, and the log-probability of each; compressed-tensors folders are opened as such."""
-    net = LlavaForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
+    net = LlavaForConditionalGeneration.from_pretrained(model, dtype=torch.float32, **load).eval()
     config = json.loads((model / "config.json").read_text())
     image_token = config.get("image_token_index", config.get("image_token_id"))
     pixels = CLIPImageProcessorPil.from_pretrained(model)(Image.open(image).convert("RGB"), return_tensors="pt")
@@ -52,10 +52,10 @@ def transformers_answer(model: pathlib.Path, image: pathlib.Path, tokens: int = 
     return new, probs
 
 
-def compare(model: pathlib.Path, image: pathlib.Path, tokens: int = 32, atol: float = 1e-4) -> int:
-    """Asserts equal answers; returns their length."""
+def compare(model: pathlib.Path, image: pathlib.Path, tokens: int = 32, atol: float = 1e-4, **load) -> int:
+    """Asserts equal answers; returns their length. `load` goes to transformers."""
     ours = ask(model, image, tokens)
-    ids, probs = transformers_answer(model, image, tokens)
+    ids, probs = transformers_answer(model, image, tokens, **load)
     assert ours["tokenIds"][:len(ids)] == ids
     np.testing.assert_allclose(ours["logProbs"][:len(ids)], probs, atol=atol, rtol=0)
     return len(ids)

@@ -18,16 +18,19 @@ name: layouts
 data: {{train: {data}}}
 models: {{student: {student}}}
 quantization: {{group_size: 16}}
-variants:
-  - {{name: rtn-int4, head_bits: 4}}
-  - {{name: rtn-int3, head_bits: 8, vision_bits: 8, projector_bits: 8}}
-  - {{name: rtn-int4-all8}}
+variants: {variants}
 seeds: [0]
 """
 
+LAYOUTS = """
+  - {name: rtn-int4, head_bits: 4}
+  - {name: rtn-int3, head_bits: 8, vision_bits: 8, projector_bits: 8}
+  - {name: rtn-int4-all8}
+"""
 
-def exports(folder: pathlib.Path, **config) -> dict:
-    """Folders by variant."""
+
+def exported(folder: pathlib.Path, variants: str, **config) -> dict:
+    """Folders by variant; the student is in a folder of that name."""
     data = folder / "data"
     (data / "images").mkdir(parents=True)
     Image.new("RGB", (32, 32), "red").save(data / "images/0.png")
@@ -35,7 +38,7 @@ def exports(folder: pathlib.Path, **config) -> dict:
     (data / "train.json").write_text(json.dumps([{"id": "0", "image": "images/0.png", "conversations": turns}]))
     student = write(folder / "student", 11, 2, **config)
     recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=data, student=student))
+    recipe.write_text(RECIPE.format(data=data, student=student, variants=variants))
     grace("run", recipe, "--out", folder / "run")
     report = json.loads((folder / "run/report.json").read_text())
     return {
@@ -45,12 +48,12 @@ def exports(folder: pathlib.Path, **config) -> dict:
 
 @pytest.fixture(scope="module")
 def untied(tmp_path_factory):
-    return exports(tmp_path_factory.mktemp("untied"))
+    return exported(tmp_path_factory.mktemp("untied"), LAYOUTS)
 
 
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory):
-    return exports(tmp_path_factory.mktemp("tied"), tied=True)
+    return exported(tmp_path_factory.mktemp("tied"), LAYOUTS, tied=True)
 
 
 def bits(module) -> int:
