@@ -55,7 +55,9 @@ record Scheme(List<Group> groups, int kvBits) {
     parts.forEach(
         (part, form) -> {
           int size = form.perTensor() ? -1 : form.groupSize();
-          groups.add(new Group(List.of(config.target(part).modules()), form.bits(), size, form.symmetric()));
+          groups.add(
+              new Group(
+                  List.of(config.target(part).modules()), form.bits(), size, form.symmetric()));
         });
     return new Scheme(groups, kvBits);
   }

@@ -11,16 +11,18 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.worker.kernels.PackedWeight;
-import io.gracebeam.worker.methods.checkpoint.Checkpoint;
 import io.gracebeam.worker.methods.checkpoint.CheckpointWriter;
 import io.gracebeam.worker.methods.checkpoint.Tensor;
-import io.gracebeam.worker.methods.image.ImageProcessor;
+import io.gracebeam.worker.methods.family.ModelFolder;
 import io.gracebeam.worker.methods.model.Generated;
 import io.gracebeam.worker.methods.model.Generator;
-import io.gracebeam.worker.methods.model.LlavaModel;
+import io.gracebeam.worker.methods.model.InputMaker;
+import io.gracebeam.worker.methods.model.ModelParameters;
 import io.gracebeam.worker.methods.model.Part;
 import io.gracebeam.worker.methods.model.Prompt;
-import io.gracebeam.worker.methods.text.ChatTokenizer;
+import io.gracebeam.worker.methods.model.VisionLanguageModel;
+import io.gracebeam.worker.methods.testing.Llava;
+import io.gracebeam.worker.methods.text.Turn;
 import io.gracebeam.worker.methods.training.Prepare;
 import io.gracebeam.worker.methods.training.TinyWorld;
 import io.gracebeam.worker.methods.work.Files2;
@@ -81,8 +83,8 @@ class ZeroPointExportTest {
     assertThat(groups).hasSize(4);
     groups.forEach(
         g -> assertThat(g.at("/weights/symmetric").asBoolean(true)).as(g.toString()).isFalse());
-    Map<String, Tensor> tensors = Checkpoint.load(packed).tensors();
-    Map<String, Tensor> numbers = Checkpoint.load(dense).tensors();
+    Map<String, Tensor> tensors = Llava.tensors(packed);
+    Map<String, Tensor> numbers = Llava.tensors(dense);
     Map<String, PackedWeight> weights = PackedModel.packedWeights(Scheme.read(packed, 8), tensors);
     weights.forEach(
         (weight, w) -> {
@@ -101,27 +103,25 @@ class ZeroPointExportTest {
   private static Generated answer(Path folder) throws IOException {
     Prompt prompt =
         new Prompt(
-            data.resolve("images/000000.png"),
-            List.of(new ChatTokenizer.Turn("what is there?", "")));
-    try (LlavaModel model = PackedModel.load(TinyWorld.ENGINE, folder);
-        ChatTokenizer tokenizer = ChatTokenizer.load(folder)) {
-      Generator generator = new Generator(model, tokenizer, ImageProcessor.load(folder));
+            List.of(data.resolve("images/000000.png")), List.of(new Turn("what is there?", "")));
+    try (VisionLanguageModel model = PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder));
+        InputMaker inputs = Llava.inputs(folder)) {
+      Generator generator = new Generator(model, inputs);
       return generator.generate(List.of(prompt), 4).getFirst();
     }
   }
 
   @Test
   void zeroPointsLoseLessOfTheWeights() {
-    Map<String, Tensor> original = Checkpoint.load(student).tensors();
-    Map<String, Tensor> with =
-        Checkpoint.load(export("with", "dense", "rtn", variant(3, 8).build())).tensors();
+    ModelParameters parameters = Llava.config(student).parameters();
+    Map<String, Tensor> original = Llava.tensors(student);
+    Map<String, Tensor> with = Llava.tensors(export("with", "dense", "rtn", variant(3, 8).build()));
     Variant symmetric = variant(3, 8).setSymmetric(true).build();
-    Map<String, Tensor> without =
-        Checkpoint.load(export("without", "dense", "rtn", symmetric)).tensors();
+    Map<String, Tensor> without = Llava.tensors(export("without", "dense", "rtn", symmetric));
     double a = 0;
     double b = 0;
     for (Map.Entry<String, Tensor> e : original.entrySet()) {
-      if (Part.of(e.getKey()).equals(Optional.of(Part.DECODER))) {
+      if (parameters.linearPart(e.getKey()).equals(Optional.of(Part.DECODER))) {
         a += error(e.getValue(), with.get(e.getKey()));
         b += error(e.getValue(), without.get(e.getKey()));
       }
@@ -142,7 +142,7 @@ class ZeroPointExportTest {
   @Test
   void zeroPointsThatAreMissingOrOfAnotherShapeAreRefused() throws IOException {
     Path folder = export("incomplete", "pack-quantized", "rtn", variant(4, 8).build());
-    SortedMap<String, Tensor> good = new TreeMap<>(Checkpoint.load(folder).tensors());
+    SortedMap<String, Tensor> good = new TreeMap<>(Llava.tensors(folder));
     String name = "language_model.model.layers.1.mlp.up_proj.weight_zero_point";
     assertThat(good).containsKey(name);
     Tensor two = Tensor.of(new long[] {2, 1}, new int[] {1, 2});
@@ -153,7 +153,7 @@ class ZeroPointExportTest {
         bad.put(name, other);
       }
       CheckpointWriter.write(folder, bad);
-      assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, folder))
+      assertThatThrownBy(() -> PackedModel.load(TinyWorld.ENGINE, ModelFolder.open(folder)))
           .isInstanceOfSatisfying(
               GraceException.class, e -> assertThat(e.category()).isEqualTo(Category.DATA))
           .hasMessageContaining("mlp.up_proj");

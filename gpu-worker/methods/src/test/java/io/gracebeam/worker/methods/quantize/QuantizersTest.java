@@ -227,7 +227,7 @@ class QuantizersTest {
 
   @Test
   void trainedScalesHaveNoZeroPoints() {
-    Block block = Blocks.of(model(), EnumSet.of(Part.DECODER)).getFirst();
+    Block block = Blocks.of(model(), PARAMETERS, EnumSet.of(Part.DECODER)).getFirst();
     QuantScheme asymmetric = new QuantScheme(4, 4, false, false);
     Quantizer trained = Quantizers.get("trained");
     assertThatThrownBy(() -> trained.quantize(block, Statistics.none(), asymmetric))
