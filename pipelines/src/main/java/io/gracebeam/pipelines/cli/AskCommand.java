@@ -3,9 +3,8 @@ package io.gracebeam.pipelines.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.run.WorkerSet;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
-import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.GenerateResponse;
@@ -71,16 +70,8 @@ final class AskCommand implements Callable<Integer> {
     GenerateRequest request =
         GenerateRequest.newBuilder()
             .setId("ask")
-            .setModel(
-                ArtifactRef.newBuilder()
-                    .setKind("model")
-                    .setSha256(Digests.sha256(model))
-                    .setUri(model.toAbsolutePath().normalize().toString()))
-            .setImages(
-                ArtifactRef.newBuilder()
-                    .setKind("images")
-                    .setSha256(Digests.sha256(image))
-                    .setUri(image.toAbsolutePath().normalize().toString()))
+            .setModel(Artifacts.given("model", model))
+            .setImages(Artifacts.given("images", image))
             .addQuestions(
                 Question.newBuilder()
                     .setId("q")

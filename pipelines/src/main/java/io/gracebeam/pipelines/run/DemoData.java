@@ -8,7 +8,7 @@ import io.gracebeam.pipelines.photogrid.PhotoSet;
 import io.gracebeam.pipelines.photogrid.ShapePhotos;
 import io.gracebeam.pipelines.plan.StartSettings;
 import io.gracebeam.proto.artifact.ArtifactStore;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.artifact.StageKeys;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
@@ -56,7 +56,8 @@ public final class DemoData {
       Optional<Path> testImages) {
     if (images.isPresent() != testImages.isPresent()) {
       throw GraceException.user(
-          "--images and --test-images go together: questions must be about photos that training never showed");
+          "--images and --test-images go together: questions must be about photos that training"
+              + " never showed");
     }
     for (Path path :
         images.isPresent() ? new Path[] {images.get(), testImages.get()} : new Path[0]) {
@@ -85,8 +86,8 @@ public final class DemoData {
   private Made make(String whose, int train, int test, int perClass) {
     long start = System.nanoTime();
     Map<String, ArtifactRef> inputs = new TreeMap<>();
-    images.ifPresent(path -> inputs.put("images", ref(path)));
-    testImages.ifPresent(path -> inputs.put("test-images", ref(path)));
+    images.ifPresent(path -> inputs.put("images", Artifacts.given("photos", path)));
+    testImages.ifPresent(path -> inputs.put("test-images", Artifacts.given("photos", path)));
     String key =
         StageKeys.key("grids", 1, options(train, test, perClass), inputs, "", settings.seed());
     Optional<Manifest> published = store.find(key);
@@ -147,13 +148,5 @@ public final class DemoData {
     values.forEach(
         (name, value) -> options.putFields(name, Value.newBuilder().setNumberValue(value).build()));
     return options.build();
-  }
-
-  private static ArtifactRef ref(Path path) {
-    return ArtifactRef.newBuilder()
-        .setKind("photos")
-        .setSha256(Digests.sha256(path))
-        .setUri(path.toAbsolutePath().toString())
-        .build();
   }
 }

@@ -5,7 +5,7 @@ import io.gracebeam.pipelines.plan.RunPlan;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.transforms.stages.StageLookup;
-import java.nio.file.Path;
+import java.net.URI;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -27,7 +27,7 @@ public final class Forecast {
 
   /** The fate of every stage, in the plan's order. */
   public static Map<String, Fate> of(
-      RunPlan plan, String engineDigest, Map<String, ArtifactRef> given, Path store) {
+      RunPlan plan, String engineDigest, Map<String, ArtifactRef> given, URI store) {
     Map<String, Fate> fates = new LinkedHashMap<>();
     Map<String, byte[]> earlier = new HashMap<>();
     for (PlannedStage stage : plan.stages()) {

@@ -2,7 +2,7 @@ package io.gracebeam.pipelines.run;
 
 import io.gracebeam.pipelines.plan.RunPlan;
 import io.gracebeam.proto.artifact.ArtifactStore;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Evaluation;
@@ -78,15 +78,7 @@ record Questionnaire(
     if (!Files.isDirectory(folder)) {
       throw GraceException.data("benchmark %s: %s is no folder of images", name, folder);
     }
-    return artifact("images", folder);
-  }
-
-  private static ArtifactRef artifact(String kind, Path folder) {
-    return ArtifactRef.newBuilder()
-        .setKind(kind)
-        .setSha256(Digests.sha256(folder))
-        .setUri(folder.toAbsolutePath().toString())
-        .build();
+    return Artifacts.given("images", folder);
   }
 
   /** What the models are asked. */
@@ -113,6 +105,6 @@ record Questionnaire(
     } catch (IOException e) {
       throw ArtifactStore.cannotWrite(folder, e);
     }
-    return artifact("questions", folder);
+    return Artifacts.given("questions", folder);
   }
 }

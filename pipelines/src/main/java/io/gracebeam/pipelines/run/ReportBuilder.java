@@ -5,11 +5,12 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.plan.RunPlan;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.RecipeReader;
 import io.gracebeam.proto.recipe.Variants;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Benchmark;
-import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Recipe;
 import io.gracebeam.proto.v1.Variant;
 import io.gracebeam.transforms.scoring.Bootstrap;
@@ -36,6 +37,8 @@ import java.util.stream.Stream;
 final class ReportBuilder {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final int CURVE_POINTS = 200;
+  private static final String WEIGHTS = ".safetensors";
+  private static final String CURVES = "curves.json";
 
   /** Name of the row over all benchmarks. */
   static final String ALL = "all";
@@ -62,7 +65,10 @@ final class ReportBuilder {
     gate(report);
     curves(report.putArray("curves"));
     Map<String, Path> folders = new HashMap<>();
-    byId.forEach((id, stage) -> folders.put(id, folder(stage)));
+    for (RunPlan.Shown shown : plan.shown()) {
+      Optional.ofNullable(byId.get(shown.stage()))
+          .ifPresent(stage -> folders.put(shown.stage(), Artifacts.fetch(artifact(stage))));
+    }
     GramMaps.add(report, plan, folders, input.photo());
     sizes(report.putArray("sizes"));
     signals(report.putObject("signals"));
@@ -94,7 +100,7 @@ final class ReportBuilder {
       List<Score.Unit> together = new ArrayList<>();
       for (Benchmark asked : recipe.getData().getBenchmarksList()) {
         String benchmark = asked.getName();
-        Score score = ScoringFiles.readScore(folder(byId.get(model.score(benchmark))));
+        Score score = ScoringFiles.readScore(Artifacts.fetch(artifact(byId.get(model.score(benchmark)))));
         List<Score.Unit> scored = score.units();
         mine.computeIfAbsent(benchmark, b -> new ArrayList<>()).add(scored);
         for (Score.Unit unit : scored) {
@@ -220,7 +226,7 @@ final class ReportBuilder {
         "gate",
         signals == null
             ? JSON.createObjectNode()
-            : tree(folder(signals).resolve(JoinSignals.GATE)));
+            : tree(Artifacts.fetch(artifact(signals), JoinSignals.GATE)));
   }
 
   /**
@@ -231,11 +237,10 @@ final class ReportBuilder {
     Set<String> drawn = new HashSet<>();
     for (RunPlan.Model model : plan.models()) {
       ReportInput.Stage stage = model.trained().map(byId::get).orElse(null);
-      Path file = stage == null ? null : folder(stage).resolve("curves.json");
-      if (file == null || !Files.exists(file) || !drawn.add(stage.id())) {
+      if (stage == null || !Artifacts.holds(artifact(stage), CURVES) || !drawn.add(stage.id())) {
         continue; // variants of one layout each share the trained model
       }
-      JsonNode steps = tree(file);
+      JsonNode steps = tree(Artifacts.fetch(artifact(stage), CURVES));
       ObjectNode run = curves.addObject();
       run.put("variant", model.variant().getName());
       run.put("seed", model.seed());
@@ -270,20 +275,21 @@ final class ReportBuilder {
 
   private void sizes(ArrayNode sizes) {
     for (RunPlan.Model model : plan.models()) {
-      Path folder =
-          byId.containsKey(model.model())
-              ? folder(byId.get(model.model()))
-              : model.model().equals(RunPlan.TEACHER)
-                  ? Path.of(recipe.getModels().getTeacher())
-                  : Path.of(recipe.getModels().getStudent());
-      if (!Files.isDirectory(folder)) {
+      Optional<ArtifactRef> made =
+          Optional.ofNullable(byId.get(model.model())).map(ReportBuilder::artifact);
+      Path given =
+          Path.of(
+              model.model().equals(RunPlan.TEACHER)
+                  ? recipe.getModels().getTeacher()
+                  : recipe.getModels().getStudent());
+      if (made.isEmpty() && !Files.isDirectory(given)) {
         continue;
       }
       ObjectNode row = sizes.addObject();
       row.put("variant", model.variant().getName());
       row.put("seed", model.seed());
       row.put("bits", bits(model.variant()));
-      row.put("bytes", bytes(folder, ".safetensors"));
+      row.put("bytes", made.map(ReportBuilder::weights).orElseGet(() -> bytes(given, WEIGHTS)));
     }
   }
 
@@ -296,7 +302,7 @@ final class ReportBuilder {
     if (signals == null) {
       return;
     }
-    JsonNode gate = tree(folder(signals).resolve(JoinSignals.GATE));
+    JsonNode gate = tree(Artifacts.fetch(artifact(signals), JoinSignals.GATE));
     long total = 0;
     Map<String, double[]> measures = new TreeMap<>();
     Set<String> units =
@@ -386,9 +392,16 @@ final class ReportBuilder {
                 .put("workerSeconds", sums[3]));
   }
 
-  private static Path folder(ReportInput.Stage stage) {
-    Manifest manifest = stage.manifest();
-    return Path.of(manifest.getArtifact().getUri());
+  private static ArtifactRef artifact(ReportInput.Stage stage) {
+    return stage.manifest().getArtifact();
+  }
+
+  /** Sum of the sizes of the files with weights. */
+  private static long weights(ArtifactRef model) {
+    return Artifacts.sizes(model).entrySet().stream()
+        .filter(file -> file.getKey().endsWith(WEIGHTS))
+        .mapToLong(Map.Entry::getValue)
+        .sum();
   }
 
   private static JsonNode tree(Path file) {

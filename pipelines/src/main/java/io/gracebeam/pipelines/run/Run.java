@@ -7,7 +7,7 @@ import io.gracebeam.pipelines.plan.PlannedStage;
 import io.gracebeam.pipelines.plan.RunPlan;
 import io.gracebeam.pipelines.plan.StartSettings;
 import io.gracebeam.pipelines.report.ReportFiles;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.RecipeReader;
 import io.gracebeam.proto.v1.ArtifactRef;
@@ -30,6 +30,8 @@ import org.apache.beam.sdk.options.PipelineOptions;
 
 /** One run of a recipe in a run folder: plans, runs the pipeline, writes the report. */
 public final class Run {
+  private static final String DEAD_LETTERS = "dead-letters.tsv";
+
   private final RunFolder folder;
   private final Recipe recipe;
   private final Optional<StartSettings> start;
@@ -54,7 +56,7 @@ public final class Run {
     if (data.isPresent()) {
       DemoData.Made student = data.get().student();
       DemoData.Made teacher = data.get().teacher();
-      dataset = Path.of(student.manifest().getArtifact().getUri());
+      dataset = Artifacts.fetch(student.manifest().getArtifact());
       given.put(RunPlan.DATASET, student.manifest().getArtifact());
       given.put(RunPlan.TEACHER_DATASET, teacher.manifest().getArtifact());
       local.add(
@@ -79,14 +81,14 @@ public final class Run {
       }
     } else {
       dataset = folderOf("data.train", recipe.getData().getTrain());
-      given.put(RunPlan.DATASET, artifact("dataset", dataset));
+      given.put(RunPlan.DATASET, Artifacts.given("dataset", dataset));
       given.put(
           RunPlan.STUDENT,
-          artifact("model", folderOf("models.student", recipe.getModels().getStudent())));
+          Artifacts.given("model", folderOf("models.student", recipe.getModels().getStudent())));
       if (!recipe.getModels().getTeacher().isEmpty()) {
         given.put(
             RunPlan.TEACHER,
-            artifact("model", folderOf("models.teacher", recipe.getModels().getTeacher())));
+            Artifacts.given("model", folderOf("models.teacher", recipe.getModels().getTeacher())));
       }
     }
     this.recipe = recipe;
@@ -211,10 +213,11 @@ public final class Run {
   private List<Map<String, Object>> photoLedger() {
     List<Map<String, Object>> rows = new ArrayList<>();
     for (ReportInput.Stage stage : local) {
-      Path letters = Path.of(stage.manifest().getArtifact().getUri()).resolve("dead-letters.tsv");
-      if (!Files.exists(letters)) {
+      ArtifactRef made = stage.manifest().getArtifact();
+      if (!Artifacts.holds(made, DEAD_LETTERS)) {
         continue;
       }
+      Path letters = Artifacts.fetch(made, DEAD_LETTERS);
       try {
         for (String line : Files.readAllLines(letters)) {
           String[] parts = line.split("\t", 2);
@@ -261,14 +264,6 @@ public final class Run {
       throw GraceException.user("%s: '%s' is no folder", key, value);
     }
     return path.toAbsolutePath().normalize();
-  }
-
-  private static ArtifactRef artifact(String kind, Path path) {
-    return ArtifactRef.newBuilder()
-        .setKind(kind)
-        .setSha256(Digests.sha256(path))
-        .setUri(path.toString())
-        .build();
   }
 
   private static JsonNode train(Path dataset) {

@@ -1,8 +1,10 @@
 package io.gracebeam.pipelines.run;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import java.io.IOException;
+import java.net.URI;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
@@ -12,6 +14,7 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
@@ -23,21 +26,29 @@ public final class RunFolder implements AutoCloseable {
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private final Path root;
+  private final URI store;
   private final FileChannel channel;
   private final FileLock lock;
 
-  private RunFolder(Path root, FileChannel channel, FileLock lock) {
+  private RunFolder(Path root, URI store, FileChannel channel, FileLock lock) {
     this.root = root;
+    this.store = store;
     this.channel = channel;
     this.lock = lock;
+  }
+
+  /** Makes and locks a run folder whose store lies in it. */
+  public static RunFolder open(Path folder) {
+    return open(folder, Optional.empty());
   }
 
   /**
    * Makes and locks a run folder.
    *
+   * @param store URI of the artifact store; empty: {@code store} in the folder
    * @throws GraceException (environment) if it cannot be written, (user) if another run holds it
    */
-  public static RunFolder open(Path folder) {
+  public static RunFolder open(Path folder, Optional<URI> store) {
     Path root = folder.toAbsolutePath().normalize();
     FileChannel channel = null;
     try {
@@ -47,7 +58,8 @@ public final class RunFolder implements AutoCloseable {
               root.resolve(".lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
       FileLock lock = channel.tryLock();
       if (lock != null) {
-        return new RunFolder(root, channel, lock);
+        return new RunFolder(
+            root, store.orElse(Artifacts.uri(root.resolve("store"))), channel, lock);
       }
       channel.close();
     } catch (OverlappingFileLockException e) {
@@ -68,9 +80,9 @@ public final class RunFolder implements AutoCloseable {
     return root;
   }
 
-  /** Where the artifacts are. */
-  public Path store() {
-    return root.resolve("store");
+  /** URI of the store with the run's artifacts. */
+  public URI store() {
+    return store;
   }
 
   /** An empty folder for results of this attempt; what an earlier attempt left there is gone. */

@@ -10,6 +10,7 @@ import io.gracebeam.transforms.stages.StageOutputs;
 import io.gracebeam.transforms.stages.StageResult;
 import io.gracebeam.transforms.stages.StageResults;
 import io.gracebeam.transforms.stages.StageTask;
+import java.net.URI;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -31,7 +32,7 @@ import org.apache.beam.sdk.values.TypeDescriptor;
 public final class RunPipeline {
   private final Workers workers;
   private final Map<String, ArtifactRef> given;
-  private final Path store;
+  private final URI store;
   private final Path results;
 
   /**
@@ -39,10 +40,10 @@ public final class RunPipeline {
    *
    * @param workers who computes
    * @param given artifacts that exist before the run, by their {@code @} name
-   * @param store root of the artifact store
+   * @param store URI of the artifact store
    * @param results folder for results and dead letters
    */
-  public RunPipeline(Workers workers, Map<String, ArtifactRef> given, Path store, Path results) {
+  public RunPipeline(Workers workers, Map<String, ArtifactRef> given, URI store, Path results) {
     this.workers = workers;
     this.given = Map.copyOf(given);
     this.store = store;

@@ -56,7 +56,7 @@ class StageVersionsTest {
     }
     Map<String, String> keys = new TreeMap<>();
     for (PlannedStage stage : plan.stages()) {
-      StageTask task = Tasks.of(with(stage, raised), given, temp.resolve("store"));
+      StageTask task = Tasks.of(with(stage, raised), given, temp.resolve("store").toUri());
       keys.put(stage.id(), StageLookup.key(task, earlier, "engine"));
     }
     return keys;

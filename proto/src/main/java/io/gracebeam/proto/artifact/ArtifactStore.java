@@ -4,91 +4,94 @@ import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
 import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.channels.FileChannel;
-import java.nio.file.AtomicMoveNotSupportedException;
-import java.nio.file.FileAlreadyExistsException;
+import java.io.InputStream;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
-import java.time.Duration;
-import java.time.Instant;
-import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
-import java.util.UUID;
 import java.util.regex.Pattern;
-import java.util.stream.Stream;
 
 /**
- * Write-once store of artifacts in a folder, shared by any number of threads and processes.
+ * Write-once store of artifacts under a URI, shared by any number of threads, processes and
+ * machines. The scheme decides what lies below it ({@link BlobStoreProvider}).
  *
  * <pre>
- * root/objects/SHA256        the artifact: a file or a folder
- * root/keys/STAGE_KEY.json   its manifest; once this exists, the artifact is published
- * root/tmp/                  what is being written
+ * ROOT/keys/STAGE_KEY.json   manifest of an artifact; once this exists, the artifact is published
+ * ROOT/objects/SHA256        in a file system: the artifact, a file or a folder
+ * ROOT/tmp/                  in a file system: what is being written
+ * ROOT/blobs/SHA256          elsewhere: a file
+ * ROOT/trees/SHA256          elsewhere: the list of a folder's files
  * </pre>
  *
- * The content is forced to disk and renamed into place before the manifest is linked under its key,
- * so a crash at any point leaves either nothing or a whole artifact. A second publication under a
- * key must have the same digest, or it is an alarm.
+ * The content is complete under its digest before the manifest is created under its key, so a crash
+ * at any point leaves either nothing or a whole artifact. A second publication under a key must
+ * have the same digest, or it is an alarm.
  */
 public final class ArtifactStore {
   private static final Pattern SAFE = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,127}");
-  private static final Duration STALE = Duration.ofHours(24);
+  private static final String KEYS = "keys/";
+  private static final String JSON = ".json";
 
-  private final Path root;
-  private final Path objects;
-  private final Path keys;
-  private final Path tmp;
+  private final URI uri;
+  private final BlobStore blobs;
+  private final Contents contents;
 
-  private ArtifactStore(Path root) {
-    this.root = root;
-    this.objects = root.resolve("objects");
-    this.keys = root.resolve("keys");
-    this.tmp = root.resolve("tmp");
+  private ArtifactStore(URI uri, BlobStore blobs, Contents contents) {
+    this.uri = uri;
+    this.blobs = blobs;
+    this.contents = contents;
   }
 
   /**
-   * Opens the store in {@code root}, which is created where it is missing. Temporary files of
-   * crashed runs that are older than a day are removed.
+   * Opens the store with a root, which is created where it is missing. Temporary files of crashed
+   * runs that are older than a day are removed.
    *
-   * @throws GraceException (environment) where the folder cannot be written
+   * @throws GraceException (user) if nothing offers the scheme; (environment) if the store cannot
+   *     be written
    */
-  public static ArtifactStore open(Path root) {
-    ArtifactStore store = new ArtifactStore(root.toAbsolutePath().normalize());
+  public static ArtifactStore open(URI root) {
+    URI uri = BlobStores.parse("store", root.toString());
+    BlobStore blobs = BlobStores.open(uri);
     try {
-      Files.createDirectories(store.objects);
-      Files.createDirectories(store.keys);
-      Files.createDirectories(store.tmp);
-      store.removeStale();
+      Contents contents =
+          blobs.folder().isPresent()
+              ? new FileContents(blobs.folder().get())
+              : new BlobContents(uri, blobs, Artifacts.cache());
+      return new ArtifactStore(uri, blobs, contents);
     } catch (IOException e) {
-      throw cannotWrite(store.root, e);
+      throw cannotWrite(BlobStores.shown(uri), e);
     }
-    return store;
   }
 
-  /** Absolute root of the store. */
-  public Path root() {
-    return root;
+  /** Opens the store in a folder, as {@link #open(URI)} does with its {@code file} URI. */
+  public static ArtifactStore open(Path root) {
+    return open(BlobStores.ofPath(root));
+  }
+
+  /** Root of the store. */
+  public URI uri() {
+    return uri;
   }
 
   /**
-   * The published manifest under {@code stageKey}, with absolute uris; empty where nothing is
-   * published, or where the artifact itself was deleted since (so that the stage runs again).
+   * The published manifest under {@code stageKey}, whose artifact has its URI; empty where nothing
+   * is published, or where the artifact itself was deleted since (so that the stage runs again).
    *
-   * @throws GraceException (data) where the manifest is unreadable
+   * @throws GraceException (data) where the manifest is unreadable; (user) where it is of a newer
+   *     format; (environment) where the store cannot be read
    */
   public Optional<Manifest> find(String stageKey) {
-    return read(stageKey)
-        .filter(manifest -> Files.exists(object(manifest.getArtifact().getSha256())));
+    return read(stageKey).flatMap(this::located);
   }
 
   /**
-   * A fresh empty folder to write an artifact into; exactly this path is then given to {@link
-   * #publish}.
+   * A fresh empty folder of this machine to write an artifact into; exactly this path is then given
+   * to {@link #publish}.
    *
    * @throws GraceException (environment) where it cannot be written
    */
@@ -104,19 +107,12 @@ public final class ArtifactStore {
   /** A fresh path, at which nothing exists yet, for an artifact that is a single file. */
   public Path beginFile(String stageKey) {
     requireSafe("stage key", stageKey);
-    return tmp.resolve(stageKey + "." + UUID.randomUUID());
+    return contents.scratch().fresh(stageKey);
   }
 
   /** Removes what was begun and will not be published. Never throws. */
   public void abandon(Path temp) {
-    if (!inTmp(temp)) {
-      return;
-    }
-    try {
-      removeTree(temp);
-    } catch (IOException e) {
-      // Left for removeStale: the reason why it is abandoned is the error to tell.
-    }
+    contents.scratch().abandon(temp);
   }
 
   /**
@@ -124,42 +120,53 @@ public final class ArtifactStore {
    * not.
    *
    * @param temp from {@link #begin} or {@link #beginFile}
-   * @param partial stage key, kind, stage, inputs, tools, seed and so on; digest, bytes and uri are
-   *     filled in here
+   * @param partial stage key, kind, stage, inputs, tools, seed and so on; digest, bytes, uri and
+   *     format are filled in here
    * @return the manifest in the store: this one, or the identical one that was there already
    * @throws GraceException (bug) where the key is published with other content, or nothing was
    *     written; (environment) where the disk is full or the store not writable
    */
   public Manifest publish(Path temp, Manifest.Builder partial) {
-    if (!inTmp(temp)) {
-      throw GraceException.bug("publish: %s is not in %s; allowed: what begin() gave", temp, tmp);
+    return publish(temp, partial, Map.of());
+  }
+
+  /**
+   * Publishes a folder together with other artifacts, which become folders of the new one. Their
+   * files are linked or referred to, not copied, where the store can.
+   *
+   * @param parts artifacts by their relative name in the folder
+   */
+  public Manifest publish(Path temp, Manifest.Builder partial, Map<String, ArtifactRef> parts) {
+    Scratch scratch = contents.scratch();
+    if (!scratch.holds(temp)) {
+      throw GraceException.bug(
+          "publish: %s is not in %s; allowed: what begin() gave", temp, scratch.folder());
     }
-    Path json = tmp.resolve(UUID.randomUUID() + ".json");
+    Path json = scratch.fresh("manifest");
     try {
       requireSafe("stage key", partial.getStageKey());
-      requireContent(temp, partial);
-      forceTree(temp);
-      String sha256 = Digests.sha256(temp);
+      requireContent(temp, partial, parts);
+      Contents.Pending content = contents.take(temp, parts);
       ArtifactRef ref =
           partial.getArtifact().toBuilder()
-              .setSha256(sha256)
-              .setBytes(Digests.bytes(temp))
-              .setUri(object(sha256).toString())
+              .setSha256(content.sha256())
+              .setBytes(content.bytes())
               .build();
-      Manifest manifest = partial.clone().setArtifact(ref).build();
+      Manifest manifest =
+          ManifestFiles.withoutUris(
+              partial.clone().setArtifact(ref).setFormat(ManifestFiles.FORMAT).build());
       Optional<Manifest> existing = read(manifest.getStageKey());
-      if (existing.isPresent()) {
-        requireIdentical(existing.get(), manifest);
-      }
-      moveObject(temp, object(sha256));
-      if (existing.isPresent()) {
-        return existing.get();
-      }
-      Files.writeString(json, ManifestFiles.toJson(manifest, root), StandardOpenOption.CREATE_NEW);
-      force(json);
-      return linkKey(json, manifest);
+      existing.ifPresent(first -> requireIdentical(first, manifest));
+      content.store();
+      Manifest published = existing.isPresent() ? existing.get() : create(json, manifest);
+      return located(published)
+          .orElseThrow(
+              () ->
+                  GraceException.environment(
+                      "%s: the artifact of stage %s vanished while it was published",
+                      uri, manifest.getStage()));
     } catch (IOException e) {
-      throw cannotWrite(temp, e);
+      throw cannotWrite(BlobStores.shown(uri), e);
     } finally {
       abandon(temp);
       abandon(json);
@@ -167,23 +174,78 @@ public final class ArtifactStore {
   }
 
   /**
+   * An artifact that all who read this store can read. One on this machine is copied under its
+   * digest, unless the store itself is in the file system.
+   *
+   * @throws GraceException (data) if it has not the digest of the reference; (environment) if the
+   *     store cannot be written
+   */
+  public ArtifactRef reachable(ArtifactRef ref) {
+    Optional<Path> path = Artifacts.path(Artifacts.uri(ref));
+    if (path.isEmpty() || contents.sees(path.get())) {
+      return ref;
+    }
+    try {
+      Contents.Pending content = contents.take(path.get(), Map.of());
+      if (!content.sha256().equals(ref.getSha256())) {
+        throw GraceException.data(
+            "%s: has the digest %s; the reference says %s",
+            path.get(), content.sha256(), ref.getSha256());
+      }
+      content.store();
+      URI place =
+          contents
+              .find(content.sha256())
+              .orElseThrow(() -> new NoSuchFileException(content.sha256()));
+      return ref.toBuilder().setUri(place.toString()).build();
+    } catch (IOException e) {
+      throw cannotWrite(BlobStores.shown(uri), e);
+    }
+  }
+
+  /**
    * Reads the artifact again and compares.
    *
-   * @throws GraceException (data) where it is missing or differs from its manifest
+   * @throws GraceException (data) where it is missing or differs from its manifest; (environment)
+   *     where the store cannot be read
    */
   public void verify(Manifest manifest) {
-    ArtifactRef ref = manifest.getArtifact();
-    requireSafe("digest", ref.getSha256());
-    Path path = object(ref.getSha256());
-    if (!Files.exists(path)) {
-      throw GraceException.data(
-          "%s: artifact of stage %s is missing; run the stage again", path, manifest.getStage());
+    String sha256 = manifest.getArtifact().getSha256();
+    requireSafe("digest", sha256);
+    try {
+      URI place =
+          contents
+              .find(sha256)
+              .orElseThrow(
+                  () ->
+                      GraceException.data(
+                          "%s: artifact %s of stage %s is missing; run the stage again",
+                          BlobStores.shown(uri), sha256, manifest.getStage()));
+      String actual = contents.hash(place);
+      if (!actual.equals(sha256)) {
+        throw GraceException.data(
+            "%s: artifact of stage %s was changed: its digest is %s; allowed: %s",
+            BlobStores.shown(place), manifest.getStage(), actual, sha256);
+      }
+    } catch (IOException e) {
+      throw unreadable(sha256, e);
     }
-    String actual = Digests.sha256(path);
-    if (!actual.equals(ref.getSha256())) {
-      throw GraceException.data(
-          "%s: artifact of stage %s was changed: its digest is %s; allowed: %s",
-          path, manifest.getStage(), actual, ref.getSha256());
+  }
+
+  /**
+   * Stage keys of everything that is published. Where the store's listing lags, the newest may be
+   * missing: {@link #find} knows better.
+   *
+   * @throws GraceException (environment) where the store cannot be read
+   */
+  public List<String> keys() {
+    try {
+      return blobs.list(KEYS).stream()
+          .filter(name -> name.endsWith(JSON))
+          .map(name -> name.substring(KEYS.length(), name.length() - JSON.length()))
+          .toList();
+    } catch (IOException e) {
+      throw unreadable(KEYS, e);
     }
   }
 
@@ -193,6 +255,10 @@ public final class ArtifactStore {
    * @param where the file or folder that was being written
    */
   public static GraceException cannotWrite(Path where, IOException cause) {
+    return cannotWrite(where.toString(), cause);
+  }
+
+  static GraceException cannotWrite(String where, IOException cause) {
     String text = String.valueOf(cause.getMessage());
     boolean full = text.contains("No space left") || text.contains("quota exceeded");
     return GraceException.environment(
@@ -204,65 +270,52 @@ public final class ArtifactStore {
         .withCause(cause);
   }
 
+  private GraceException unreadable(String name, IOException cause) {
+    return GraceException.environment(
+            "%s: %s cannot be read (%s)", BlobStores.shown(uri), name, Digests.reason(cause))
+        .withCause(cause);
+  }
+
+  /** The manifest with the place of its artifact; empty if the artifact is not there. */
+  private Optional<Manifest> located(Manifest manifest) {
+    String sha256 = manifest.getArtifact().getSha256();
+    try {
+      return contents
+          .find(sha256)
+          .map(
+              place -> {
+                Manifest.Builder located = manifest.toBuilder();
+                located.getArtifactBuilder().setUri(place.toString());
+                return located.build();
+              });
+    } catch (IOException e) {
+      throw unreadable(sha256, e);
+    }
+  }
+
   private Optional<Manifest> read(String stageKey) {
     requireSafe("stage key", stageKey);
-    Path file = keys.resolve(stageKey + ".json");
-    try {
-      return Optional.of(ManifestFiles.fromJson(Files.readString(file), root, file));
+    String name = KEYS + stageKey + JSON;
+    try (InputStream in = blobs.open(name, 0, BlobStore.ALL)) {
+      String json = new String(in.readAllBytes(), StandardCharsets.UTF_8);
+      return Optional.of(ManifestFiles.fromJson(json, BlobStores.shown(uri) + "/" + name));
     } catch (NoSuchFileException e) {
       return Optional.empty();
     } catch (IOException e) {
-      throw GraceException.data("%s: cannot be read (%s)", file, Digests.reason(e)).withCause(e);
+      throw unreadable(name, e);
     }
   }
 
-  private Manifest linkKey(Path json, Manifest manifest) throws IOException {
-    Path file = keys.resolve(manifest.getStageKey() + ".json");
-    try {
-      createExclusively(file, json);
-      force(keys);
+  private Manifest create(Path json, Manifest manifest) throws IOException {
+    Files.writeString(json, ManifestFiles.toJson(manifest), StandardOpenOption.CREATE_NEW);
+    String name = KEYS + manifest.getStageKey() + JSON;
+    if (blobs.createIfAbsent(name, json)) {
       return manifest;
-    } catch (FileAlreadyExistsException e) {
-      Manifest existing = read(manifest.getStageKey()).orElseThrow(() -> cannotWrite(file, e));
-      requireIdentical(existing, manifest);
-      return existing;
     }
-  }
-
-  /**
-   * A hard link appears at once and never replaces; where links are not supported, threads of this
-   * process take turns.
-   */
-  private static void createExclusively(Path file, Path json) throws IOException {
-    try {
-      Files.createLink(file, json);
-    } catch (FileAlreadyExistsException e) {
-      throw e;
-    } catch (UnsupportedOperationException | IOException e) {
-      synchronized (ArtifactStore.class) {
-        if (Files.exists(file)) {
-          throw new FileAlreadyExistsException(file.toString());
-        }
-        Files.move(json, file, StandardCopyOption.ATOMIC_MOVE);
-      }
-    }
-  }
-
-  private void moveObject(Path temp, Path target) throws IOException {
-    if (Files.exists(target)) {
-      return;
-    }
-    try {
-      Files.move(temp, target, StandardCopyOption.ATOMIC_MOVE);
-      force(objects);
-    } catch (AtomicMoveNotSupportedException e) {
-      throw e;
-    } catch (IOException e) {
-      if (!Files.exists(target)) {
-        throw e;
-      }
-      // Another publication of the same content was faster.
-    }
+    Manifest existing =
+        read(manifest.getStageKey()).orElseThrow(() -> new NoSuchFileException(name));
+    requireIdentical(existing, manifest);
+    return existing;
   }
 
   private static void requireIdentical(Manifest existing, Manifest second) {
@@ -280,7 +333,8 @@ public final class ArtifactStore {
     }
   }
 
-  private static void requireContent(Path temp, Manifest.Builder partial) throws IOException {
+  private static void requireContent(
+      Path temp, Manifest.Builder partial, Map<String, ArtifactRef> parts) throws IOException {
     if (partial.getArtifact().getKind().isEmpty()) {
       throw GraceException.bug(
           "stage '%s': artifact has no kind; allowed: model, dataset and so on",
@@ -291,8 +345,12 @@ public final class ArtifactStore {
           "stage '%s': nothing was written at %s; allowed: a file or a folder with files",
           partial.getStage(), temp);
     }
+    if (!parts.isEmpty() && !Files.isDirectory(temp)) {
+      throw GraceException.bug(
+          "stage '%s': %s is a file; allowed with parts: a folder", partial.getStage(), temp);
+    }
     List<Path> files = Files.isDirectory(temp) ? Digests.files(temp) : List.of(temp);
-    if (files.isEmpty()) {
+    if (files.isEmpty() && parts.isEmpty()) {
       throw GraceException.bug(
           "stage '%s': the folder %s has no file; allowed: at least one", partial.getStage(), temp);
     }
@@ -304,77 +362,10 @@ public final class ArtifactStore {
     }
   }
 
-  private Path object(String sha256) {
-    return objects.resolve(sha256);
-  }
-
-  private boolean inTmp(Path temp) {
-    Path path = temp.toAbsolutePath().normalize();
-    return tmp.equals(path.getParent());
-  }
-
   private static void requireSafe(String what, String name) {
     if (!SAFE.matcher(name).matches()) {
       throw GraceException.bug(
           "%s '%s': is not safe as a file name; allowed: %s", what, name, SAFE.pattern());
-    }
-  }
-
-  private static void forceTree(Path temp) throws IOException {
-    try (Stream<Path> paths = Files.walk(temp)) {
-      for (Path path : (Iterable<Path>) paths::iterator) {
-        force(path);
-      }
-    } catch (UncheckedIOException e) {
-      throw e.getCause();
-    }
-  }
-
-  private static void force(Path path) throws IOException {
-    if (Files.isDirectory(path) && System.getProperty("os.name").startsWith("Windows")) {
-      return;
-    }
-    try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
-      channel.force(true);
-    }
-  }
-
-  private void removeStale() throws IOException {
-    Instant limit = Instant.now().minus(STALE);
-    try (Stream<Path> entries = Files.list(tmp)) {
-      for (Path entry : (Iterable<Path>) entries::iterator) {
-        if (lastWrite(entry).isBefore(limit)) {
-          abandon(entry);
-        }
-      }
-    } catch (UncheckedIOException e) {
-      throw e.getCause();
-    }
-  }
-
-  private static Instant lastWrite(Path entry) {
-    Instant last = Instant.MIN;
-    try (Stream<Path> paths = Files.walk(entry)) {
-      for (Path path : (Iterable<Path>) paths::iterator) {
-        Instant time = Files.getLastModifiedTime(path).toInstant();
-        last = time.isAfter(last) ? time : last;
-      }
-      return last;
-    } catch (IOException | UncheckedIOException e) {
-      return Instant.MAX; // Somebody is moving it away just now.
-    }
-  }
-
-  private static void removeTree(Path path) throws IOException {
-    if (!Files.exists(path)) {
-      return;
-    }
-    try (Stream<Path> paths = Files.walk(path)) {
-      for (Path each : (Iterable<Path>) paths.sorted(Comparator.reverseOrder())::iterator) {
-        Files.deleteIfExists(each);
-      }
-    } catch (UncheckedIOException e) {
-      throw e.getCause();
     }
   }
 }

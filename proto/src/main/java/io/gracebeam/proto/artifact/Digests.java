@@ -3,14 +3,11 @@ package io.gracebeam.proto.artifact;
 import io.gracebeam.proto.error.GraceException;
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.stream.Stream;
@@ -39,15 +36,7 @@ public final class Digests {
       if (!Files.isDirectory(fileOrFolder)) {
         return ofFile(fileOrFolder);
       }
-      List<byte[]> lines = new ArrayList<>();
-      for (Path file : files(fileOrFolder)) {
-        String name = relativeName(fileOrFolder, file);
-        lines.add((ofFile(file) + "  " + name + "\n").getBytes(StandardCharsets.UTF_8));
-      }
-      lines.sort(Arrays::compareUnsigned);
-      MessageDigest digest = newDigest();
-      lines.forEach(digest::update);
-      return HexFormat.of().formatHex(digest.digest());
+      return Tree.of(fileOrFolder).sha256();
     } catch (NoSuchFileException e) {
       throw GraceException.data(
               "%s: does not exist; allowed: an existing file or folder", e.getFile())
@@ -82,7 +71,7 @@ public final class Digests {
     return e.getClass().getSimpleName().replace("Exception", "") + ": " + e.getMessage();
   }
 
-  private static String relativeName(Path folder, Path file) {
+  static String relativeName(Path folder, Path file) {
     String name =
         folder.relativize(file).toString().replace(file.getFileSystem().getSeparator(), "/");
     if (name.chars().anyMatch(c -> Character.isISOControl(c))) {
@@ -92,13 +81,17 @@ public final class Digests {
     return name;
   }
 
-  private static String ofFile(Path file) throws IOException {
+  static String ofFile(Path file) throws IOException {
+    try (InputStream in = Files.newInputStream(file)) {
+      return ofStream(in);
+    }
+  }
+
+  static String ofStream(InputStream in) throws IOException {
     MessageDigest digest = newDigest();
     byte[] buffer = new byte[BUFFER_BYTES];
-    try (InputStream in = Files.newInputStream(file)) {
-      for (int read = in.read(buffer); read >= 0; read = in.read(buffer)) {
-        digest.update(buffer, 0, read);
-      }
+    for (int read = in.read(buffer); read >= 0; read = in.read(buffer)) {
+      digest.update(buffer, 0, read);
     }
     return HexFormat.of().formatHex(digest.digest());
   }

@@ -5,22 +5,23 @@ import com.google.protobuf.util.JsonFormat;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
-import java.nio.file.Path;
-import java.util.function.UnaryOperator;
 
 /**
- * Manifests as JSON text. What lies inside the store is written relative to its root, so that a
- * store can be moved and two stores of equal runs are equal byte by byte.
+ * Manifests as JSON text. Digests say all, so the text holds no URI: a store can be moved, and two
+ * stores of equal runs are equal byte by byte.
  */
 final class ManifestFiles {
+  /** Of the texts that this build writes. */
+  static final int FORMAT = 1;
+
   private ManifestFiles() {}
 
-  static String toJson(Manifest manifest, Path root) {
+  static String toJson(Manifest manifest) {
     try {
       return JsonFormat.printer()
               .preservingProtoFieldNames()
               .sortingMapKeys()
-              .print(mapUris(manifest, uri -> relative(root, uri)))
+              .print(withoutUris(manifest))
           + "\n";
     } catch (InvalidProtocolBufferException e) {
       throw GraceException.bug("manifest %s: cannot be written as JSON", manifest.getStageKey())
@@ -28,9 +29,16 @@ final class ManifestFiles {
     }
   }
 
-  static Manifest fromJson(String json, Path root, Path where) {
+  /**
+   * Reads a manifest; its references have no URI.
+   *
+   * @param where names the text in errors
+   * @throws GraceException (user) if it is of a newer format; (data) if it is no manifest
+   */
+  static Manifest fromJson(String json, String where) {
     Manifest.Builder manifest = Manifest.newBuilder();
     try {
+      requireFormat(json, where);
       JsonFormat.parser().merge(json, manifest);
     } catch (InvalidProtocolBufferException e) {
       throw GraceException.data(
@@ -38,29 +46,31 @@ final class ManifestFiles {
               where, e.getMessage())
           .withCause(e);
     }
-    return mapUris(manifest.build(), uri -> absolute(root, uri));
+    return withoutUris(manifest.build());
   }
 
-  private static Manifest mapUris(Manifest manifest, UnaryOperator<String> map) {
-    Manifest.Builder mapped = manifest.toBuilder();
-    mapped.setArtifact(mapUri(manifest.getArtifact(), map));
-    manifest.getInputsMap().forEach((role, ref) -> mapped.putInputs(role, mapUri(ref, map)));
-    return mapped.build();
+  /** The same without URIs: what differs between two places of one artifact is left out. */
+  static Manifest withoutUris(Manifest manifest) {
+    Manifest.Builder plain = manifest.toBuilder();
+    plain.getArtifactBuilder().clearUri();
+    manifest.getInputsMap().forEach((role, ref) -> plain.putInputs(role, withoutUri(ref)));
+    return plain.build();
   }
 
-  private static ArtifactRef mapUri(ArtifactRef ref, UnaryOperator<String> map) {
-    return ref.getUri().isEmpty() ? ref : ref.toBuilder().setUri(map.apply(ref.getUri())).build();
+  private static ArtifactRef withoutUri(ArtifactRef ref) {
+    return ref.toBuilder().clearUri().build();
   }
 
-  private static String relative(Path root, String uri) {
-    if (uri.contains("://")) {
-      return uri;
+  private static void requireFormat(String json, String where)
+      throws InvalidProtocolBufferException {
+    Manifest.Builder lenient = Manifest.newBuilder();
+    JsonFormat.parser().ignoringUnknownFields().merge(json, lenient);
+    int format = lenient.getFormat();
+    if (Integer.compareUnsigned(format, FORMAT) > 0) {
+      throw GraceException.user(
+          "%s: is a manifest of format %s, made by a newer build; allowed: formats up to %d, or"
+              + " another store",
+          where, Integer.toUnsignedString(format), FORMAT);
     }
-    Path path = Path.of(uri).normalize();
-    return path.startsWith(root) ? root.relativize(path).toString().replace('\\', '/') : uri;
-  }
-
-  private static String absolute(Path root, String uri) {
-    return uri.contains("://") ? uri : root.resolve(uri).normalize().toString();
   }
 }

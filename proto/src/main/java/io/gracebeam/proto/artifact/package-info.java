@@ -1,5 +1,6 @@
 /**
- * Immutable, content-addressed results of stages: digests, stage keys and the write-once store on a
- * file system. No numerical code and no Beam.
+ * Immutable results of stages, found by digest and stage key: digests, keys, the write-once store,
+ * the blobs that it is made of (found by URI scheme) and the cache of what was fetched from them.
+ * No numerical code, no Beam, and no client of any object store: such a client is a plug-in.
  */
 package io.gracebeam.proto.artifact;

@@ -28,22 +28,24 @@ import org.junit.jupiter.api.io.TempDir;
 
 class ArtifactStoreTest {
   @TempDir private Path root;
+  private Path place;
   private ArtifactStore store;
 
   @BeforeEach
   void open() {
-    store = ArtifactStore.open(root.resolve("store"));
+    place = root.resolve("store");
+    store = ArtifactStore.open(place);
   }
 
   @Test
   void publishedFolderIsFoundAndVerified() throws IOException {
     Manifest manifest = publish(store, "key", "abc");
     assertThat(manifest.getArtifact().getBytes()).isEqualTo(3);
-    assertThat(Path.of(manifest.getArtifact().getUri()).resolve("a/b.txt")).hasContent("abc");
+    assertThat(Artifacts.fetch(manifest.getArtifact()).resolve("a/b.txt")).hasContent("abc");
     String line = Digests.sha256("abc".getBytes(StandardCharsets.UTF_8)) + "  a/b.txt\n";
     assertThat(manifest.getArtifact().getSha256())
         .isEqualTo(Digests.sha256(line.getBytes(StandardCharsets.UTF_8)));
-    assertThat(ArtifactStore.open(store.root()).find("key")).contains(manifest);
+    assertThat(ArtifactStore.open(place).find("key")).contains(manifest);
     store.verify(manifest);
     assertNothingInTmp();
   }
@@ -55,7 +57,7 @@ class ArtifactStoreTest {
     Manifest manifest = store.publish(file, partial("key"));
     assertThat(manifest.getArtifact().getSha256())
         .isEqualTo("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    assertThat(Path.of(manifest.getArtifact().getUri())).isRegularFile();
+    assertThat(Artifacts.fetch(manifest.getArtifact())).isRegularFile();
   }
 
   @Test
@@ -63,8 +65,8 @@ class ArtifactStoreTest {
     publish(store, "key", "abc");
     ArtifactStore other = ArtifactStore.open(root.resolve("other"));
     publish(other, "key", "abc");
-    assertThat(store.root().resolve("keys/key.json"))
-        .hasSameTextualContentAs(other.root().resolve("keys/key.json"))
+    assertThat(place.resolve("keys/key.json"))
+        .hasSameTextualContentAs(root.resolve("other").resolve("keys/key.json"))
         .content()
         .doesNotContain(root.toString());
   }
@@ -113,14 +115,14 @@ class ArtifactStoreTest {
   @Test
   void changedArtifactIsNoticed() throws IOException {
     Manifest manifest = publish(store, "key", "abc");
-    Files.writeString(Path.of(manifest.getArtifact().getUri()).resolve("a/b.txt"), "abX");
+    Files.writeString(Artifacts.fetch(manifest.getArtifact()).resolve("a/b.txt"), "abX");
     assertThat(failure(() -> store.verify(manifest)).category()).isEqualTo(Category.DATA);
   }
 
   @Test
   void deletedArtifactIsMadeAgain() throws IOException {
     Manifest manifest = publish(store, "key", "abc");
-    Path object = Path.of(manifest.getArtifact().getUri());
+    Path object = Artifacts.fetch(manifest.getArtifact());
     Files.move(object, root.resolve("gone"));
     assertThat(store.find("key")).isEmpty();
     assertThat(failure(() -> store.verify(manifest))).hasMessageContaining("missing");
@@ -130,7 +132,7 @@ class ArtifactStoreTest {
 
   @Test
   void damagedManifestIsNamed() throws IOException {
-    Files.writeString(store.root().resolve("keys/key.json"), "{ no json");
+    Files.writeString(place.resolve("keys/key.json"), "{ no json");
     GraceException error = failure(() -> store.find("key"));
     assertThat(error.category()).isEqualTo(Category.DATA);
     assertThat(error).hasMessageContaining("key.json");
@@ -148,12 +150,12 @@ class ArtifactStoreTest {
   void failureWhilePublishingLeavesNothing() throws IOException {
     Path temp = store.begin("key");
     Files.writeString(temp.resolve("x"), "x");
-    Path objects = store.root().resolve("objects");
+    Path objects = place.resolve("objects");
     Files.delete(objects);
     Files.writeString(objects, "a file in the way");
     GraceException error = failure(() -> store.publish(temp, partial("key")));
     assertThat(error.category()).isEqualTo(Category.ENVIRONMENT);
-    assertThat(store.root().resolve("keys")).isEmptyDirectory();
+    assertThat(place.resolve("keys")).isEmptyDirectory();
     assertNothingInTmp();
   }
 
@@ -183,7 +185,7 @@ class ArtifactStoreTest {
     Path old = store.begin("old");
     Files.setLastModifiedTime(old, FileTime.from(Instant.now().minusSeconds(3 * 86_400)));
     Path fresh = store.begin("fresh");
-    ArtifactStore.open(store.root());
+    ArtifactStore.open(place);
     assertThat(old).doesNotExist();
     assertThat(fresh).isDirectory();
   }
@@ -236,6 +238,6 @@ class ArtifactStoreTest {
   }
 
   private void assertNothingInTmp() {
-    assertThat(store.root().resolve("tmp")).isEmptyDirectory();
+    assertThat(place.resolve("tmp")).isEmptyDirectory();
   }
 }

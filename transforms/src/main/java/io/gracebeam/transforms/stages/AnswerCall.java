@@ -11,6 +11,7 @@ import io.gracebeam.transforms.client.Engine;
 import io.gracebeam.transforms.client.WorkerPool;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.SortedMap;
 
 /** Questions of one unit; publishes the answers itself, since the worker only streams them. */
@@ -54,13 +55,16 @@ final class AnswerCall implements StageCall {
         "refused",
         answers.values().stream().filter(answer -> !answer.getError().isEmpty()).count());
     return Requests.publish(
-        job, partial, folder -> Answers.write(folder.resolve(Answers.FILE), answers.values()));
+        job,
+        partial,
+        Map.of(),
+        folder -> Answers.write(folder.resolve(Answers.FILE), answers.values()));
   }
 
   @Override
   public List<DeadLetter> refused(StageTask task, Manifest manifest) {
     List<DeadLetter> refused = new ArrayList<>();
-    for (GenerateResponse answer : Answers.read(Requests.path(manifest.getArtifact()))) {
+    for (GenerateResponse answer : Answers.read(manifest.getArtifact())) {
       if (!answer.getError().isEmpty()) {
         refused.add(
             DeadLetter.of(task.getStage(), task.getId(), answer.getId(), answer.getError()));

@@ -1,6 +1,5 @@
 package io.gracebeam.transforms.stages;
 
-import java.nio.file.Path;
 import org.apache.beam.sdk.transforms.DoFn;
 import org.apache.beam.sdk.transforms.PTransform;
 import org.apache.beam.sdk.transforms.ParDo;
@@ -38,7 +37,7 @@ public final class AnswerQuestions {
 
     @ProcessElement
     public void process(@Element StageResult result, OutputReceiver<AnswerRow> out) {
-      Answers.read(Path.of(result.manifest().getArtifact().getUri()))
+      Answers.read(result.manifest().getArtifact())
           .forEach(answer -> out.output(AnswerRow.of(result.getTaskId(), answer)));
     }
   }

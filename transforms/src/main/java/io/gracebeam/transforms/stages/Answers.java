@@ -1,7 +1,9 @@
 package io.gracebeam.transforms.stages;
 
 import com.google.protobuf.util.JsonFormat;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.GenerateResponse;
 import java.io.IOException;
 import java.io.Writer;
@@ -39,11 +41,10 @@ public final class Answers {
   /**
    * Reads the answers of an artifact.
    *
-   * @param artifact the artifact's folder
    * @throws GraceException (environment) if the file cannot be read or is damaged
    */
-  public static List<GenerateResponse> read(Path artifact) {
-    Path file = artifact.resolve(FILE);
+  public static List<GenerateResponse> read(ArtifactRef artifact) {
+    Path file = Artifacts.fetch(artifact, FILE);
     List<GenerateResponse> answers = new ArrayList<>();
     try {
       for (String line : Files.readAllLines(file, StandardCharsets.UTF_8)) {

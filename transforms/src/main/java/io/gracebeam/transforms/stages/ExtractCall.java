@@ -29,7 +29,7 @@ final class ExtractCall implements StageCall {
 
   @Override
   public List<DeadLetter> refused(StageTask task, Manifest manifest) {
-    return Signals.read(Requests.path(manifest.getArtifact())).stream()
+    return Signals.read(manifest.getArtifact()).stream()
         .filter(example -> !example.getError().isEmpty())
         .map(
             (ExampleSignal e) ->

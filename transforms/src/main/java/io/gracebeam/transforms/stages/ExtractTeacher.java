@@ -1,6 +1,5 @@
 package io.gracebeam.transforms.stages;
 
-import java.nio.file.Path;
 import org.apache.beam.sdk.transforms.DoFn;
 import org.apache.beam.sdk.transforms.PTransform;
 import org.apache.beam.sdk.transforms.ParDo;
@@ -40,8 +39,7 @@ public final class ExtractTeacher {
 
     @ProcessElement
     public void process(@Element StageResult result, OutputReceiver<TokenRow> out) {
-      Signals.rows(result.getTaskId(), Path.of(result.manifest().getArtifact().getUri()))
-          .forEach(out::output);
+      Signals.rows(result.getTaskId(), result.manifest().getArtifact()).forEach(out::output);
     }
   }
 }

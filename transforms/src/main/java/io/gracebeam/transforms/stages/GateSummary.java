@@ -4,7 +4,9 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.TokenSignal;
 import io.gracebeam.transforms.statistics.GateSample;
@@ -20,10 +22,10 @@ import java.util.Collection;
 final class GateSummary {
   private GateSummary() {}
 
-  static ObjectNode of(Collection<Path> units, int vocabulary) {
+  static ObjectNode of(Collection<ArtifactRef> units, int vocabulary) {
     GateStatistics statistics = new GateStatistics();
     long examples = 0;
-    for (Path unit : units) {
+    for (ArtifactRef unit : units) {
       for (ExampleSignal example : Signals.read(unit)) {
         if (!example.getError().isEmpty()) {
           continue;
@@ -78,12 +80,13 @@ final class GateSummary {
   }
 
   /** Size of the logit axis, from a Hugging Face folder's configuration. */
-  static int vocabulary(Path model) throws IOException {
-    JsonNode config = new ObjectMapper().readTree(model.resolve("config.json").toFile());
+  static int vocabulary(ArtifactRef model) throws IOException {
+    Path file = Artifacts.fetch(model, "config.json");
+    JsonNode config = new ObjectMapper().readTree(file.toFile());
     int size =
         config.path("text_config").path("vocab_size").asInt(config.path("vocab_size").asInt());
     if (size < 2) {
-      throw GraceException.data("%s: config.json says nothing of text_config.vocab_size", model);
+      throw GraceException.data("%s: says nothing of text_config.vocab_size", file);
     }
     return size;
   }

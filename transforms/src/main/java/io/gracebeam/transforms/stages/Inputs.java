@@ -2,17 +2,12 @@ package io.gracebeam.transforms.stages;
 
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.JsonFormat;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
-import java.util.stream.Stream;
 
 /** Turns a task's references into artifacts. */
 final class Inputs {
@@ -66,25 +61,12 @@ final class Inputs {
   }
 
   private static ArtifactRef inside(String task, String role, ArtifactRef artifact, String folder) {
-    Path root = Path.of(artifact.getUri()).toAbsolutePath().normalize();
-    Path path = root.resolve(folder).normalize();
-    if (!path.startsWith(root) || !Files.exists(path)) {
-      throw GraceException.user(
-          "%s: input '%s' asks for '%s', which %s does not hold", task, role, folder, root);
-    }
-    try (Stream<Path> files = Files.walk(path)) {
-      long bytes = 0;
-      for (Path file : files.filter(Files::isRegularFile).toList()) {
-        bytes += Files.size(file);
-      }
-      return ArtifactRef.newBuilder()
-          .setKind(path.getFileName().toString())
-          .setSha256(Digests.sha256(path))
-          .setBytes(bytes)
-          .setUri(path.toString())
-          .build();
-    } catch (IOException e) {
-      throw new UncheckedIOException("cannot read " + path, e);
+    try {
+      return Artifacts.inside(artifact, folder);
+    } catch (GraceException e) {
+      throw new GraceException(
+              e.category(), "%s: input '%s': %s".formatted(task, role, e.getMessage()))
+          .withCause(e);
     }
   }
 }

@@ -3,23 +3,23 @@ package io.gracebeam.transforms.stages;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.auto.service.AutoService;
+import io.gracebeam.proto.v1.ArtifactRef;
 import java.io.IOException;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
-import java.util.stream.Stream;
 
 /**
  * Joins the units of teacher signals: a folder with one subfolder for each unit and {@value #GATE}
- * beside them. Files are linked where the file system can, since units are immutable.
+ * beside them.
  */
 @AutoService(LocalStage.class)
 public final class JoinSignals implements LocalStage {
   /** Name of the file with the gate statistics. */
   public static final String GATE = "gate.json";
+
+  private static final String TEACHER = "teacher";
 
   /** For the service loader. */
   public JoinSignals() {}
@@ -31,32 +31,19 @@ public final class JoinSignals implements LocalStage {
 
   @Override
   public Map<String, Double> run(Job job) throws IOException {
-    SortedMap<String, Path> units = new TreeMap<>(job.inputs());
-    Path teacher = units.remove("teacher");
-    for (Map.Entry<String, Path> unit : units.entrySet()) {
-      link(unit.getValue(), job.out().resolve(unit.getKey()));
-    }
-    ObjectNode gate = GateSummary.of(units.values(), GateSummary.vocabulary(teacher));
+    ObjectNode gate =
+        GateSummary.of(
+            parts(job.inputs()).values(), GateSummary.vocabulary(job.inputs().get(TEACHER)));
     Files.writeString(
         job.out().resolve(GATE),
         new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(gate) + "\n");
     return Map.of();
   }
 
-  private static void link(Path from, Path to) throws IOException {
-    try (Stream<Path> paths = Files.walk(from)) {
-      for (Path path : paths.sorted().toList()) {
-        Path target = to.resolve(from.relativize(path).toString());
-        if (Files.isDirectory(path)) {
-          Files.createDirectories(target);
-          continue;
-        }
-        try {
-          Files.createLink(target, path);
-        } catch (UnsupportedOperationException | FileSystemException e) {
-          Files.copy(path, target);
-        }
-      }
-    }
+  @Override
+  public Map<String, ArtifactRef> parts(SortedMap<String, ArtifactRef> inputs) {
+    SortedMap<String, ArtifactRef> units = new TreeMap<>(inputs);
+    units.remove(TEACHER);
+    return units;
   }
 }

@@ -6,10 +6,7 @@ import io.gracebeam.proto.stage.StageKind;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.transforms.client.Completed;
 import io.gracebeam.transforms.client.WorkerPool;
-import java.nio.file.Path;
 import java.util.List;
-import java.util.SortedMap;
-import java.util.TreeMap;
 
 /** Runs a task in this process and publishes its result. */
 final class LocalCall implements StageCall {
@@ -37,20 +34,19 @@ final class LocalCall implements StageCall {
 
   @Override
   public Completed call(WorkerPool pool, Job job) {
-    SortedMap<String, Path> inputs = new TreeMap<>();
-    job.inputs().forEach((role, ref) -> inputs.put(role, Requests.path(ref)));
     Manifest.Builder partial = Requests.partial(job);
     Manifest manifest =
         Requests.publish(
             job,
             partial,
+            stage.parts(job.inputs()),
             folder ->
                 partial.putAllMeasures(
                     stage.run(
                         new LocalStage.Job(
                             job.task().getId(),
                             job.work(),
-                            inputs,
+                            job.inputs(),
                             job.task().getSeed(),
                             folder))));
     return new Completed(manifest, 0);
@@ -58,7 +54,7 @@ final class LocalCall implements StageCall {
 
   @Override
   public List<DeadLetter> refused(StageTask task, Manifest manifest) {
-    return stage.refused(Requests.path(manifest.getArtifact())).stream()
+    return stage.refused(manifest.getArtifact()).stream()
         .map(
             refused -> DeadLetter.of(task.getStage(), task.getId(), refused.id(), refused.reason()))
         .toList();

@@ -1,7 +1,9 @@
 package io.gracebeam.transforms.stages;
 
 import com.google.protobuf.Message;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Collections;
@@ -31,11 +33,17 @@ public interface LocalStage {
   Map<String, Double> run(Job job) throws IOException;
 
   /**
-   * Records that a published result lists as refused.
+   * Inputs that become folders of the result, by relative name, beside what {@link #run} writes.
+   * Their files are linked or referred to, not copied, where the store can.
    *
-   * @param artifact file or folder of the result
+   * @param inputs artifacts by role
    */
-  default List<Refused> refused(Path artifact) {
+  default Map<String, ArtifactRef> parts(SortedMap<String, ArtifactRef> inputs) {
+    return Map.of();
+  }
+
+  /** Records that a published result lists as refused. */
+  default List<Refused> refused(ArtifactRef artifact) {
     return List.of();
   }
 
@@ -44,15 +52,25 @@ public interface LocalStage {
    *
    * @param id the task's id, for messages
    * @param work its work message, of the type that the kind's row names
-   * @param inputs files or folders by role
+   * @param inputs artifacts by role
    * @param seed seed of everything random
    * @param out fresh empty folder for the result
    */
-  record Job(String id, Message work, SortedMap<String, Path> inputs, long seed, Path out) {
+  record Job(String id, Message work, SortedMap<String, ArtifactRef> inputs, long seed, Path out) {
 
     /** Keeps a copy of the inputs. */
     public Job {
       inputs = Collections.unmodifiableSortedMap(new TreeMap<>(inputs));
+    }
+
+    /**
+     * An input as a file or folder of this machine, to be read only.
+     *
+     * @throws GraceException (data) where its bytes are missing or damaged; (environment) where its
+     *     store cannot be read
+     */
+    public Path input(String role) {
+      return Artifacts.fetch(inputs.get(role));
     }
 
     /**

@@ -3,13 +3,13 @@ package io.gracebeam.transforms.stages;
 import com.google.protobuf.ByteString;
 import com.google.protobuf.Message;
 import io.gracebeam.proto.artifact.ArtifactStore;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.artifact.StageKeys;
 import io.gracebeam.proto.stage.Executor;
 import io.gracebeam.proto.stage.StageKind;
 import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
-import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
@@ -40,7 +40,7 @@ record Ready(StageCall call, StageCall.Job job) {
             inputs,
             kind.executor() == Executor.WORKER ? engineDigest.get() : "",
             task.getSeed());
-    ArtifactStore store = ArtifactStore.open(Path.of(task.getStore()));
+    ArtifactStore store = ArtifactStore.open(Artifacts.uri("store", task.getStore()));
     return new Ready(call, new StageCall.Job(task, kind, work, inputs, store, key));
   }
 

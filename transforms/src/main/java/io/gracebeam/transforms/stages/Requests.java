@@ -8,6 +8,7 @@ import io.gracebeam.transforms.client.Engine;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Map;
 
 /** Small steps that several stages share. */
 final class Requests {
@@ -17,11 +18,6 @@ final class Requests {
   @FunctionalInterface
   interface Content {
     void write(Path folder) throws IOException;
-  }
-
-  /** File or folder of an artifact. */
-  static Path path(ArtifactRef artifact) {
-    return Path.of(artifact.getUri());
   }
 
   /** A manifest without artifact, of a stage that no engine decides. */
@@ -44,13 +40,22 @@ final class Requests {
     return partial(job).putTools("engine", engine.digest()).setHardware(engine.device());
   }
 
-  static Manifest publish(StageCall.Job job, Manifest.Builder partial, Content content) {
+  /**
+   * Writes and publishes a result.
+   *
+   * @param parts artifacts that become folders of it, by relative name
+   */
+  static Manifest publish(
+      StageCall.Job job,
+      Manifest.Builder partial,
+      Map<String, ArtifactRef> parts,
+      Content content) {
     ArtifactStore store = job.store();
     Path folder = store.begin(job.key());
     try {
       Files.createDirectories(folder);
       content.write(folder);
-      return store.publish(folder, partial);
+      return store.publish(folder, partial, parts);
     } catch (IOException e) {
       throw ArtifactStore.cannotWrite(folder, e);
     } finally {

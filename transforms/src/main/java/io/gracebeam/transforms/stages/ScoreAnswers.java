@@ -1,6 +1,7 @@
 package io.gracebeam.transforms.stages;
 
 import com.google.auto.service.AutoService;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.ScoreWork;
 import io.gracebeam.transforms.scoring.BenchmarkFormat;
@@ -9,7 +10,6 @@ import io.gracebeam.transforms.scoring.Score;
 import io.gracebeam.transforms.scoring.Scorer;
 import io.gracebeam.transforms.scoring.ScoringFiles;
 import java.io.IOException;
-import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -35,9 +35,9 @@ public final class ScoreAnswers implements LocalStage {
   @Override
   public Map<String, Double> run(Job job) throws IOException {
     Scorer scorer = BenchmarkFormat.all().get(job.work(ScoreWork.class).getFormat()).scorer();
-    List<Question> asked = ScoringFiles.readQuestions(job.inputs().get(QUESTIONS));
+    List<Question> asked = ScoringFiles.readQuestions(job.input(QUESTIONS));
     Map<String, String> answers = new HashMap<>();
-    for (Map.Entry<String, Path> input : job.inputs().entrySet()) {
+    for (Map.Entry<String, ArtifactRef> input : job.inputs().entrySet()) {
       if (!input.getKey().equals(QUESTIONS)) {
         for (GenerateResponse answer : Answers.read(input.getValue())) {
           if (answer.getError().isEmpty()) {

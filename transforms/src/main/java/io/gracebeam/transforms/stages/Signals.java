@@ -1,6 +1,8 @@
 package io.gracebeam.transforms.stages;
 
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.TokenSignal;
 import java.io.BufferedInputStream;
@@ -27,11 +29,10 @@ public final class Signals {
   /**
    * Reads a unit's examples, refused ones included, in the unit's order.
    *
-   * @param artifact the artifact's folder
    * @throws GraceException (environment) if the file cannot be read or is damaged
    */
-  public static List<ExampleSignal> read(Path artifact) {
-    Path file = artifact.resolve(Files.exists(artifact.resolve(EXAMPLES)) ? EXAMPLES : FILE);
+  public static List<ExampleSignal> read(ArtifactRef artifact) {
+    Path file = Artifacts.fetch(artifact, Artifacts.holds(artifact, EXAMPLES) ? EXAMPLES : FILE);
     List<ExampleSignal> examples = new ArrayList<>();
     try (InputStream in = new BufferedInputStream(Files.newInputStream(file))) {
       for (ExampleSignal next = ExampleSignal.parseDelimitedFrom(in);
@@ -48,7 +49,7 @@ public final class Signals {
   }
 
   /** A unit's tokens, in order; of refused examples none. */
-  static List<TokenRow> rows(String taskId, Path artifact) {
+  static List<TokenRow> rows(String taskId, ArtifactRef artifact) {
     List<TokenRow> rows = new ArrayList<>();
     for (ExampleSignal example : read(artifact)) {
       if (!example.getError().isEmpty()) {

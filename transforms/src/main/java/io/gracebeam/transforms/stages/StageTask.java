@@ -44,7 +44,7 @@ public abstract class StageTask {
   /** Seed of everything random in this task. */
   public abstract long getSeed();
 
-  /** Root folder of the artifact store. */
+  /** URI of the artifact store. */
   public abstract String getStore();
 
   /** A builder without inputs, of version 1 and seed 0. */
@@ -127,7 +127,7 @@ public abstract class StageTask {
     /** Sets the seed. */
     public abstract Builder setSeed(long seed);
 
-    /** Sets the store's root. */
+    /** Sets the store's URI. */
     public abstract Builder setStore(String store);
 
     /** The task. */

@@ -1,6 +1,7 @@
 package io.gracebeam.transforms.testing;
 
 import io.gracebeam.proto.artifact.ArtifactStore;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.artifact.Digests;
 import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.ArtifactRef;
@@ -102,7 +103,7 @@ final class FakeArtifacts {
     ArtifactRef model = request.getModel();
     GenerateResponse.Builder answer = GenerateResponse.newBuilder().setId(question.getId());
     for (String image : question.getImagesList()) {
-      if (!Files.isRegularFile(Path.of(request.getImages().getUri()).resolve(image))) {
+      if (!Artifacts.holds(request.getImages(), image)) {
         return answer.setError("image '" + image + "' does not exist").build();
       }
     }

@@ -1,6 +1,7 @@
 package io.gracebeam.transforms.testing;
 
 import io.gracebeam.proto.artifact.ArtifactStore;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.Statuses;
 import io.gracebeam.proto.stage.Executor;
 import io.gracebeam.proto.stage.StageKind;
@@ -22,7 +23,6 @@ import io.gracebeam.proto.v1.WorkerGrpc;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.StreamObserver;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -158,7 +158,7 @@ final class FakeService extends WorkerGrpc.WorkerImplBase {
   }
 
   private Manifest published(OperationRequest request) {
-    ArtifactStore store = ArtifactStore.open(Path.of(request.getStore()));
+    ArtifactStore store = ArtifactStore.open(Artifacts.uri("store", request.getStore()));
     return store
         .find(request.getId())
         .orElseGet(
@@ -221,7 +221,7 @@ final class FakeService extends WorkerGrpc.WorkerImplBase {
         }
         out.onNext(ExtractResponse.newBuilder().setExample(examples.get(i)).build());
       }
-      ArtifactStore store = ArtifactStore.open(Path.of(request.getStore()));
+      ArtifactStore store = ArtifactStore.open(Artifacts.uri("store", request.getStore()));
       Manifest manifest =
           store
               .find(request.getId())

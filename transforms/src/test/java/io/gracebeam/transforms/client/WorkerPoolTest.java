@@ -41,7 +41,7 @@ class WorkerPoolTest {
   private OperationRequest operation(String id) {
     return OperationRequest.newBuilder()
         .setId(id)
-        .setStore(temp.resolve("store").toString())
+        .setStore(temp.resolve("store").toUri().toString())
         .setStage("train")
         .putInputs("student", ArtifactRef.getDefaultInstance())
         .putInputs("dataset", ArtifactRef.getDefaultInstance())
@@ -192,7 +192,7 @@ class WorkerPoolTest {
           ExtractRequest.newBuilder()
               .setId("u")
               .setCount(6)
-              .setStore(temp.resolve("store").toString())
+              .setStore(temp.resolve("store").toUri().toString())
               .build();
       assertThat(pool.extract(unit).manifest().getArtifact().getKind())
           .isEqualTo("teacher-signals");

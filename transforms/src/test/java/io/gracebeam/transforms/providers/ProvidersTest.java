@@ -65,7 +65,7 @@ class ProvidersTest {
                   "extract",
                   ExtractRequest.newBuilder().setCount(4).build(),
                   0,
-                  temp.toString())
+                  temp.toUri().toString())
               .withInput("teacher", given)
               .withInput("dataset", given);
       SchemaTransformProvider provider = provider("run_stages");
@@ -133,7 +133,7 @@ class ProvidersTest {
               .addQuestions(Question.newBuilder().setId("1").setPrompt("Is there?"))
               .build();
       StageTask task =
-          StageTask.of("m/pope/u0", "answer", request, 0, temp.resolve("store").toString())
+          StageTask.of("m/pope/u0", "answer", request, 0, temp.resolve("store").toUri().toString())
               .withInput("model", ArtifactRef.newBuilder().setSha256("a".repeat(64)).build());
       SchemaTransformProvider answer = provider("run_stages");
       SchemaTransformProvider evaluate = provider("evaluate_benchmarks");

@@ -42,7 +42,7 @@ final class Demo {
     return ArtifactRef.newBuilder()
         .setKind(kind)
         .setSha256(String.valueOf(digit).repeat(64))
-        .setUri("/given/" + kind)
+        .setUri("file:///given/" + kind)
         .build();
   }
 
@@ -55,7 +55,7 @@ final class Demo {
                   "extract",
                   ExtractRequest.newBuilder().setFirst(10L * unit).setCount(10).build(),
                   0,
-                  store.toString())
+                  store.toUri().toString())
               .withInput("teacher", ref("model", '1'))
               .withInput("dataset", ref("dataset", '2')));
     }
@@ -66,7 +66,12 @@ final class Demo {
     TrainWork work =
         TrainWork.newBuilder().setRound(round).setRounds(2).setShard(shard).setShards(2).build();
     StageTask task =
-        StageTask.of("train/round-" + round + "/shard-" + shard, "train", work, 7, store.toString())
+        StageTask.of(
+                "train/round-" + round + "/shard-" + shard,
+                "train",
+                work,
+                7,
+                store.toUri().toString())
             .withInput("dataset", ref("dataset", '2'))
             .withReference("signals", "extract/unit-0");
     return round == 0
@@ -80,7 +85,7 @@ final class Demo {
             "average",
             AverageWork.newBuilder().setShards(2).build(),
             7,
-            store.toString())
+            store.toUri().toString())
         .withInput("previous", ref("model", '3'))
         .withReference("shard-0", "train/round-" + round + "/shard-0")
         .withReference("shard-1", "train/round-" + round + "/shard-1");
@@ -92,7 +97,7 @@ final class Demo {
             "export",
             ExportWork.newBuilder().setFormat("pack-quantized").build(),
             0,
-            store.toString())
+            store.toUri().toString())
         .withReference("trained", "train/round-1/average");
   }
 
@@ -102,7 +107,8 @@ final class Demo {
       request.addQuestions(
           Question.newBuilder().setId("q-" + unit + "-" + i).setPrompt("What is at " + i + "?"));
     }
-    return StageTask.of("answers/unit-" + unit, "answer", request.build(), 0, store.toString())
+    return StageTask.of(
+            "answers/unit-" + unit, "answer", request.build(), 0, store.toUri().toString())
         .withReference("model", "export");
   }
 

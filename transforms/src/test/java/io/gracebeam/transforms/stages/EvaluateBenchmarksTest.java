@@ -143,7 +143,11 @@ class EvaluateBenchmarksTest {
       }
       StageTask task =
           StageTask.of(
-                  "teacher/pope/u0", "answer", request.build(), 0, temp.resolve("store").toString())
+                  "teacher/pope/u0",
+                  "answer",
+                  request.build(),
+                  0,
+                  temp.resolve("store").toUri().toString())
               .withInput("model", Demo.ref("model", '5'));
       Pipeline pipeline = Demo.pipeline();
       PCollection<StageResult> answered =

@@ -3,7 +3,9 @@ package io.gracebeam.transforms.stages;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
+import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.GenerateResponse;
 import io.gracebeam.proto.v1.ScoreWork;
 import io.gracebeam.transforms.scoring.Question;
@@ -26,35 +28,35 @@ class ScoreAnswersTest {
     return Files.createDirectories(temp.resolve(name));
   }
 
-  private Path unit(String name, GenerateResponse... answers) throws IOException {
+  private ArtifactRef unit(String name, GenerateResponse... answers) throws IOException {
     Path unit = folder(name);
     Answers.write(unit.resolve(Answers.FILE), List.of(answers));
-    return unit;
+    return Artifacts.given("answers", unit);
   }
 
   private static GenerateResponse answer(String id, String text) {
     return GenerateResponse.newBuilder().setId(id).setText(text).build();
   }
 
-  private LocalStage.Job job(String format, Map<String, Path> inputs) throws IOException {
+  private LocalStage.Job job(String format, Map<String, ArtifactRef> inputs) throws IOException {
     ScoreWork work = ScoreWork.newBuilder().setFormat(format).build();
     return new LocalStage.Job("score/x", work, new TreeMap<>(inputs), 0, folder("out"));
   }
 
-  private Path questions() throws IOException {
+  private ArtifactRef questions() throws IOException {
     Path questions = folder("questions");
     List<Question> asked =
         List.of("1", "2", "3", "4").stream()
             .map(id -> Question.single(id, Optional.empty(), "?", List.of(), "cat", "open"))
             .toList();
     ScoringFiles.writeQuestions(questions, asked);
-    return questions;
+    return Artifacts.given("questions", questions);
   }
 
   @Test
   void unitsAreScoredTogetherAndRefusedQuestionsAreMissing() throws IOException {
-    Path first = unit("a", answer("1", "Cat."), answer("2", "dog"));
-    Path second = unit("b", GenerateResponse.newBuilder().setId("3").setError("no image").build());
+    ArtifactRef first = unit("a", answer("1", "Cat."), answer("2", "dog"));
+    ArtifactRef second = unit("b", GenerateResponse.newBuilder().setId("3").setError("no image").build());
     Map<String, Double> facts =
         new ScoreAnswers()
             .run(

@@ -182,7 +182,7 @@ class StagesTest {
       PAssert.thatSingleton(results)
           .satisfies(
               result -> {
-                var answers = Answers.read(Path.of(result.manifest().getArtifact().getUri()));
+                var answers = Answers.read(result.manifest().getArtifact());
                 assertThat(answers)
                     .hasSize(10)
                     .isSortedAccordingTo(Comparator.comparing(a -> a.getId()));
@@ -315,7 +315,8 @@ class StagesTest {
   void workOfAnotherStageIsABug() {
     assertThatThrownBy(
             () ->
-                StageTask.of("odd", "train", PrepareWork.getDefaultInstance(), 0, temp.toString()))
+                StageTask.of(
+                    "odd", "train", PrepareWork.getDefaultInstance(), 0, temp.toUri().toString()))
         .hasMessage(
             "odd: the work of stage train is no gracebeam.v1.TrainWork: it is a"
                 + " gracebeam.v1.PrepareWork");
@@ -330,7 +331,7 @@ class StagesTest {
                   "extract",
                   ExtractRequest.newBuilder().setCount(1).build(),
                   0,
-                  temp.toString())
+                  temp.toUri().toString())
               .withInput("teacher", Demo.ref("model", '1'));
       Pipeline pipeline = Demo.pipeline();
       pipeline.apply(Create.of(task)).apply(RunStages.on(workers.client()));

@@ -20,6 +20,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -62,7 +63,7 @@ final class Inference {
   void extract(ExtractRequest request, Outbox<ExtractResponse> outbox) {
     String id = References.id(request.getId());
     range("count", request.getCount(), 1, MOST_EXAMPLES);
-    Path root = publisher.root(request.getStore());
+    URI root = publisher.root(request.getStore());
     Optional<Manifest> published = publisher.find(root, id);
     if (published.isPresent()) {
       replay(published.get(), outbox);

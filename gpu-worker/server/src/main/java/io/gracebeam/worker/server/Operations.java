@@ -8,6 +8,7 @@ import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Operation;
 import io.gracebeam.proto.v1.OperationRequest;
 import io.grpc.Status;
+import java.net.URI;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.LinkedHashMap;
@@ -63,8 +64,8 @@ final class Operations implements AutoCloseable {
     StageKind kind = kind(request);
     kind.checkInputs("operation " + id, request.getInputsMap().keySet());
     kind.unpack("operation " + id, request.getWork());
-    Path root = publisher.root(request.getStore());
-    request.getInputsMap().forEach((role, ref) -> references.path("input " + role, ref.getUri()));
+    URI root = publisher.root(request.getStore());
+    request.getInputsMap().forEach((role, ref) -> references.uri("input " + role, ref.getUri()));
     synchronized (known) {
       Running old = known.get(id);
       if (old != null && !old.sameWork(request)) {

@@ -6,6 +6,7 @@ import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.worker.Builds;
 import io.gracebeam.worker.server.WorkMethods.EngineFacts;
+import java.net.URI;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
@@ -17,28 +18,28 @@ import java.util.function.Function;
  */
 final class Publisher {
   private final References references;
-  private final Optional<Path> fallback;
+  private final Optional<URI> fallback;
   private final EngineFacts facts;
 
-  Publisher(References references, Optional<Path> fallback, EngineFacts facts) {
+  Publisher(References references, Optional<URI> fallback, EngineFacts facts) {
     this.references = references;
     this.fallback = fallback;
     this.facts = facts;
   }
 
-  /** Root of the store that a request names, or of the worker's own where it names none. */
-  Path root(String store) {
+  /** URI of the store that a request names, or of the worker's own where it names none. */
+  URI root(String store) {
     if (store.isEmpty()) {
       return fallback.orElseThrow(
           () ->
               GraceException.user(
                   "store: the request names no artifact store and the worker has none of its own"));
     }
-    return references.path("store", store);
+    return references.uri("store", store);
   }
 
   /** The published result with a stage key. */
-  Optional<Manifest> find(Path root, String key) {
+  Optional<Manifest> find(URI root, String key) {
     return ArtifactStore.open(root).find(key);
   }
 
@@ -53,7 +54,7 @@ final class Publisher {
    * @param work fills the folder and returns the measures
    */
   Manifest publish(
-      Path root,
+      URI root,
       String key,
       String stage,
       String kind,

@@ -1,41 +1,37 @@
 package io.gracebeam.worker.server;
 
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
+import io.gracebeam.proto.artifact.DigestMemo;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.ArtifactRef;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
 import java.util.List;
-import java.util.Objects;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.Optional;
 import java.util.regex.Pattern;
-import java.util.stream.Stream;
 
 /**
- * Turns references of requests into paths, and trusts none: a path is absolute, normalized and
- * inside the allowed roots; a digest is computed and compared before the bytes are used. A computed
- * digest is remembered for as long as names, sizes and modification times below the path stay what
- * they were.
+ * Turns references of requests into paths, and trusts none: a URI lies inside the allowed roots, a
+ * path is absolute and normalized, and a digest is computed and compared before the bytes are used.
  */
 final class References {
   private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
   private static final Pattern ID = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,127}");
-  private static final int MOST_REMEMBERED = 1000;
 
-  private record Known(String stamp, String digest) {}
+  private final List<URI> roots;
+  private final DigestMemo digests = new DigestMemo();
 
-  private final List<Path> roots;
-  private final ConcurrentHashMap<Path, Known> known = new ConcurrentHashMap<>();
-
-  References(List<Path> roots) {
-    this.roots = roots.stream().map(References::real).toList();
+  /**
+   * Checks against roots.
+   *
+   * @param roots URIs that everything in requests must lie below; empty: any place
+   */
+  References(List<URI> roots) {
+    this.roots = List.copyOf(roots);
   }
 
   /** Checks the id of a unit or operation. */
@@ -46,6 +42,24 @@ final class References {
           id.length() > 80 ? id.substring(0, 80) : id);
     }
     return id;
+  }
+
+  /**
+   * Checks the URI of a request.
+   *
+   * @param what names the field in the error
+   */
+  URI uri(String what, String text) {
+    URI uri = Artifacts.uri(what, text);
+    Optional<Path> path = Artifacts.path(uri);
+    if (path.isPresent()) {
+      path(what, path.get().toString());
+    } else if (!roots.isEmpty()
+        && (uri.getRawPath().matches(".*/\\.\\.?(/.*)?")
+            || roots.stream().noneMatch(root -> below(root, uri)))) {
+      throw outside(what, text);
+    }
+    return uri;
   }
 
   /**
@@ -66,27 +80,41 @@ final class References {
     }
     if (!roots.isEmpty()) {
       Path actual = real(path);
-      if (roots.stream().noneMatch(actual::startsWith)) {
-        throw GraceException.user(
-            "%s: '%s' lies outside the folders that this worker allows", what, Lines.oneLine(text));
+      if (roots.stream()
+          .flatMap(root -> Artifacts.path(root).stream())
+          .noneMatch(root -> actual.startsWith(real(root)))) {
+        throw outside(what, text);
       }
     }
     return path;
+  }
+
+  private static boolean below(URI root, URI uri) {
+    return uri.equals(root) || uri.toString().startsWith(root + "/");
+  }
+
+  private static GraceException outside(String what, String text) {
+    return GraceException.user(
+        "%s: '%s' lies outside the folders that this worker allows", what, Lines.oneLine(text));
   }
 
   /**
    * Checks a reference and its digest.
    *
    * @param role names the reference in the error
-   * @return the file or folder, whose bytes have the digest
+   * @return a file or folder of this machine, whose bytes have the digest
    */
   Path verify(String role, ArtifactRef ref) {
-    Path path = path(role, ref.getUri());
+    URI uri = uri(role, ref.getUri());
     if (!SHA256.matcher(ref.getSha256()).matches()) {
       throw GraceException.user(
           "%s: sha256 must be 64 lower-case hex digits, is '%s'",
           role, Lines.oneLine(ref.getSha256()));
     }
+    if (Artifacts.path(uri).isEmpty()) {
+      return Artifacts.fetch(ref);
+    }
+    Path path = Artifacts.path(uri).get();
     if (!Files.exists(path)) {
       throw GraceException.data("%s: '%s' does not exist", role, path);
     }
@@ -129,48 +157,14 @@ final class References {
     if (!Files.isRegularFile(file)) {
       throw GraceException.data("%s: '%s' does not exist", what, file);
     }
-    return path(what, file.toString());
+    return Artifacts.isCopy(artifact) ? file : path(what, file.toString());
   }
 
   private String digest(Path path) {
-    if (known.size() > MOST_REMEMBERED) {
-      known.clear();
-    }
     try {
-      return Objects.requireNonNull(
-              known.compute(
-                  path,
-                  (key, old) -> {
-                    String stamp = stamp(key);
-                    return old != null && old.stamp().equals(stamp)
-                        ? old
-                        : new Known(stamp, Digests.sha256(key));
-                  }))
-          .digest();
+      return digests.sha256(path);
     } catch (UncheckedIOException e) {
       throw GraceException.data("'%s' cannot be read: %s", path, e.getMessage()).withCause(e);
-    }
-  }
-
-  /** Names, sizes and modification times below a path, hashed. */
-  private static String stamp(Path path) {
-    try (Stream<Path> walk = Files.walk(path)) {
-      MessageDigest sum = MessageDigest.getInstance("SHA-256");
-      for (Path file : (Iterable<Path>) walk.filter(Files::isRegularFile).sorted()::iterator) {
-        String line =
-            path.relativize(file)
-                + "\0"
-                + Files.size(file)
-                + "\0"
-                + Files.getLastModifiedTime(file)
-                + "\n";
-        sum.update(line.getBytes(StandardCharsets.UTF_8));
-      }
-      return HexFormat.of().formatHex(sum.digest());
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException(e);
     }
   }
 

@@ -6,7 +6,7 @@ import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Operation;
 import io.gracebeam.proto.v1.Operation.State;
 import io.gracebeam.proto.v1.OperationRequest;
-import java.nio.file.Path;
+import java.net.URI;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -18,14 +18,14 @@ import java.util.stream.Collectors;
 /** State of one operation. Safe for use by several threads. */
 final class Running implements WorkMethods.Progress {
   private final OperationRequest request;
-  private final Path root;
+  private final URI root;
   private final Operation.Builder state;
   private final Set<Runnable> atEnd = new LinkedHashSet<>();
   private volatile boolean canceled;
   private volatile Runnable task = () -> {};
   private long started;
 
-  Running(OperationRequest request, Path root) {
+  Running(OperationRequest request, URI root) {
     this.request = request;
     this.root = root;
     this.state =
@@ -50,7 +50,7 @@ final class Running implements WorkMethods.Progress {
     return request;
   }
 
-  Path root() {
+  URI root() {
     return root;
   }
 

@@ -1,13 +1,14 @@
 package io.gracebeam.worker.server;
 
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.EngineChecks;
 import io.gracebeam.proto.v1.EngineSettings;
 import io.gracebeam.proto.worker.Builds;
 import java.io.PrintStream;
 import java.net.InetAddress;
+import java.net.URI;
 import java.net.UnknownHostException;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -20,7 +21,7 @@ public final class WorkerMain {
   private static final String USAGE =
       """
       grace worker [--host ADDRESS] [--port N] [--threads N] [--device cpu|cuda:N] [--engine NAME] [--compute TYPE]
-                   [--store DIR] [--allow DIR]... [--models N] [--queue N] [--operation-queue N]
+                   [--store DIR|URI] [--allow DIR|URI]... [--models N] [--queue N] [--operation-queue N]
         --host     address to listen on, 127.0.0.1; anything else is neither encrypted nor authenticated
         --port     port to listen on, 0: any free one
         --threads  engine threads, up to 1024, 0: all cores; part of every stage key
@@ -28,7 +29,7 @@ public final class WorkerMain {
         --compute  float32, bfloat16 or auto: what is fast here
         --engine   tensor engine
         --store    artifact store of requests that name none
-        --allow    only paths below this folder are used; may be given several times
+        --allow    only what lies below this folder or URI is used; may be given several times
         --models   models held in memory
         --queue    Extract and Generate calls that may wait, 32
         --operation-queue
@@ -103,8 +104,8 @@ public final class WorkerMain {
     int port = 0;
     int queue = settings.inferenceQueue();
     int operations = settings.operationQueue();
-    Optional<Path> store = Optional.empty();
-    List<Path> roots = new ArrayList<>();
+    Optional<URI> store = Optional.empty();
+    List<URI> roots = new ArrayList<>();
     for (int i = 0; i < args.length; i += 2) {
       String key = args[i];
       if (i + 1 == args.length) {
@@ -118,8 +119,8 @@ public final class WorkerMain {
         case "--device" -> engine.setDevice(value);
         case "--compute" -> engine.setCompute(value);
         case "--engine" -> engine.setName(value);
-        case "--store" -> store = Optional.of(folder(value));
-        case "--allow" -> roots.add(folder(value));
+        case "--store" -> store = Optional.of(Artifacts.uriOrPath(key, value));
+        case "--allow" -> roots.add(Artifacts.uriOrPath(key, value));
         case "--models" -> settings = settings.holding(number(key, value, 1, 64));
         case "--queue" -> queue = number(key, value, 1, 100_000);
         case "--operation-queue" -> operations = number(key, value, 1, 100_000);
@@ -128,10 +129,6 @@ public final class WorkerMain {
     }
     settings = settings.listeningOn(host, port).admitting(queue, operations).within(store, roots);
     return new Arguments(settings, EngineChecks.requireOptions(engine.build()));
-  }
-
-  private static Path folder(String value) {
-    return Path.of(value).toAbsolutePath().normalize();
   }
 
   private static int number(String key, String value, int least, int most) {

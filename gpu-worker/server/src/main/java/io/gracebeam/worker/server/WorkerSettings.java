@@ -1,6 +1,6 @@
 package io.gracebeam.worker.server;
 
-import java.nio.file.Path;
+import java.net.URI;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -20,8 +20,9 @@ import java.util.Optional;
  * @param keepAlive interval of server pings on a quiet connection
  * @param stall how long a stream waits for a client that does not read, before it is given up
  * @param grace how long a shutdown waits for calls and for the running operation to stop
- * @param store artifact store of requests that name none
- * @param roots folders that request paths must lie in; empty: any
+ * @param store URI of the artifact store of requests that name none
+ * @param roots URIs that everything in requests must lie below, {@code file} for folders; empty:
+ *     any
  */
 public record WorkerSettings(
     String host,
@@ -35,8 +36,8 @@ public record WorkerSettings(
     Duration keepAlive,
     Duration stall,
     Duration grace,
-    Optional<Path> store,
-    List<Path> roots) {
+    Optional<URI> store,
+    List<URI> roots) {
 
   public WorkerSettings {
     positive("inferenceThreads", inferenceThreads);
@@ -138,8 +139,8 @@ public record WorkerSettings(
         roots);
   }
 
-  /** These settings with another default store and other allowed folders. */
-  public WorkerSettings within(Optional<Path> newStore, List<Path> newRoots) {
+  /** These settings with another default store and other allowed places. */
+  public WorkerSettings within(Optional<URI> newStore, List<URI> newRoots) {
     return new WorkerSettings(
         host,
         port,

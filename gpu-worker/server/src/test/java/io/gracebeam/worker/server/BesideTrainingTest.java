@@ -3,6 +3,7 @@ package io.gracebeam.worker.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.google.common.collect.ImmutableList;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExampleSignal;
 import io.gracebeam.proto.v1.ExtractRequest;
@@ -75,7 +76,7 @@ class BesideTrainingTest {
     }
     try (Client client = new Client(compute)) {
       client.methods.hold();
-      String store = folder.resolve("fresh").toString();
+      String store = Artifacts.uri(folder.resolve("fresh")).toString();
       client.stub.submit(first.toBuilder().setStore(store).build());
       client.methods.awaitStep();
       assertThat(client.stub.submit(second.toBuilder().setStore(store).build()).getState())

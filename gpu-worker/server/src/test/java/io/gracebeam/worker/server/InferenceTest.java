@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.common.collect.ImmutableList;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.Statuses;
 import io.gracebeam.proto.v1.ArtifactRef;
@@ -57,11 +57,7 @@ class InferenceTest {
   }
 
   private static ArtifactRef images(Path fileOrFolder) {
-    return ArtifactRef.newBuilder()
-        .setKind("images")
-        .setSha256(Digests.sha256(fileOrFolder))
-        .setUri(fileOrFolder.toString())
-        .build();
+    return Artifacts.given("images", fileOrFolder);
   }
 
   private static List<GenerateResponse> all(Loopback worker, GenerateRequest request) {
@@ -184,7 +180,7 @@ class InferenceTest {
               .setDataset(worker.input("dataset"))
               .setFirst(10)
               .setCount(5)
-              .setStore(worker.store().toString())
+              .setStore(Artifacts.uri(worker.store()).toString())
               .build();
       List<ExtractResponse> first = ImmutableList.copyOf(worker.timed().extract(request));
       assertThat(first).hasSize(6);

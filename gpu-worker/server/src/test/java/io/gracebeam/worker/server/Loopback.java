@@ -1,7 +1,7 @@
 package io.gracebeam.worker.server;
 
 import com.google.protobuf.Any;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Operation;
 import io.gracebeam.proto.v1.OperationRequest;
@@ -57,17 +57,13 @@ final class Loopback implements AutoCloseable {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
-    return ArtifactRef.newBuilder()
-        .setKind("model")
-        .setUri(input.toString())
-        .setSha256(Digests.sha256(input))
-        .build();
+    return Artifacts.given("model", input);
   }
 
   OperationRequest train(String id) {
     return OperationRequest.newBuilder()
         .setId(id)
-        .setStore(store().toString())
+        .setStore(Artifacts.uri(store()).toString())
         .setSeed(7)
         .putInputs("student", input("student"))
         .putInputs("dataset", input("dataset"))

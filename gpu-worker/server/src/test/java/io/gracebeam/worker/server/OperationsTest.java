@@ -3,6 +3,7 @@ package io.gracebeam.worker.server;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.error.Statuses;
@@ -50,7 +51,7 @@ class OperationsTest {
       assertThat(done.getResult().getArtifact().getKind()).isEqualTo("trained");
       assertThat(done.getResult().getMeasuresMap()).containsEntry("loss", 1.25);
       assertThat(done.getResult().getInputsMap()).containsOnlyKeys("student", "dataset");
-      assertThat(Files.readString(Path.of(done.getResult().getArtifact().getUri(), "result.txt")))
+      assertThat(Files.readString(Artifacts.fetch(done.getResult().getArtifact(), "result.txt")))
           .isEqualTo("train 7 [dataset, student]");
       assertThat(worker.leftovers()).isEmpty();
     }
@@ -83,7 +84,8 @@ class OperationsTest {
     try (Loopback worker =
         new Loopback(
             folder,
-            WorkerSettings.defaults().within(Optional.of(folder.resolve("store")), List.of()),
+            WorkerSettings.defaults()
+                .within(Optional.of(Artifacts.uri(folder.resolve("store"))), List.of()),
             new ScriptedMethods())) {
       assertThat(worker.last("key-1").getResult()).isEqualTo(first.getResult());
       Operation found = worker.timed().submit(worker.train("key-1"));
@@ -258,7 +260,8 @@ class OperationsTest {
       OperationRequest good = worker.train("key-1");
       refused(worker, good.toBuilder().setId("../up").build(), Category.USER, "id:");
       refused(worker, good.toBuilder().setStore("relative").build(), Category.USER, "store:");
-      refused(worker, good.toBuilder().setStore("/a/../b").build(), Category.USER, "store:");
+      refused(worker, good.toBuilder().setStore("file:///a/../b").build(), Category.USER, "store:");
+      refused(worker, good.toBuilder().setStore("tape://1/x").build(), Category.USER, "file");
       refused(worker, good.toBuilder().clearStore().build(), Category.USER, "store:");
       refused(
           worker,

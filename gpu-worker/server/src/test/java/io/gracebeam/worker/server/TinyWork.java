@@ -3,7 +3,7 @@ package io.gracebeam.worker.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.google.protobuf.Any;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.recipe.Variants;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.Controller;
@@ -53,7 +53,7 @@ final class TinyWork {
   }
 
   String store() {
-    return folder.resolve("store").toString();
+    return Artifacts.uri(folder.resolve("store")).toString();
   }
 
   OperationRequest prepare(String id, ArtifactRef dataset, ModelShape shape) {
@@ -120,11 +120,7 @@ final class TinyWork {
     return GenerateRequest.newBuilder()
         .setId(id)
         .setModel(model)
-        .setImages(
-            ArtifactRef.newBuilder()
-                .setKind("images")
-                .setSha256(Digests.sha256(folder.resolve("dataset/images")))
-                .setUri(folder.resolve("dataset/images").toString()))
+        .setImages(Artifacts.given("images", folder.resolve("dataset/images")))
         .setMaxNewTokens(4)
         .setBatch(3)
         .addQuestions(question("good-1", 0))
@@ -250,10 +246,6 @@ final class TinyWork {
     }
     Files.writeString(root.resolve("train.json"), json.append("]"));
     Files.writeString(root.resolve("classes.json"), "[\"red\",\"blue\"]");
-    return ArtifactRef.newBuilder()
-        .setKind("dataset")
-        .setUri(root.toString())
-        .setSha256(Digests.sha256(root))
-        .build();
+    return Artifacts.given("dataset", root);
   }
 }

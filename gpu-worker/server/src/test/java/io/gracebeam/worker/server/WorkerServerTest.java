@@ -3,6 +3,7 @@ package io.gracebeam.worker.server;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.EngineChecks;
@@ -21,6 +22,7 @@ import io.grpc.StatusRuntimeException;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
+import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -122,12 +124,13 @@ class WorkerServerTest {
     try (Loopback worker =
         new Loopback(
             inside,
-            WorkerSettings.defaults().within(Optional.empty(), List.of(inside)),
+            WorkerSettings.defaults().within(Optional.empty(), List.of(Artifacts.uri(inside))),
             new ScriptedMethods())) {
       worker.timed().submit(worker.train("good"));
       assertThat(worker.last("good").getState()).isEqualTo(State.SUCCEEDED);
       for (Path bad : List.of(outside, inside.resolve("link"), inside.resolve("link/new"))) {
-        OperationRequest request = worker.train("bad").toBuilder().setStore(bad.toString()).build();
+        OperationRequest request =
+            worker.train("bad").toBuilder().setStore(Artifacts.uri(bad).toString()).build();
         assertThatThrownBy(() -> worker.timed().submit(request))
             .hasMessageContaining("outside the folders");
       }
@@ -169,7 +172,7 @@ class WorkerServerTest {
             ("--threads 2 --device cpu --compute auto --store /s --queue 5 --operation-queue 3")
                 .split(" "));
     assertThat(arguments.engine().getThreads()).isEqualTo(2);
-    assertThat(arguments.settings().store()).contains(Path.of("/s"));
+    assertThat(arguments.settings().store()).contains(URI.create("file:///s"));
     assertThat(arguments.settings().inferenceQueue()).isEqualTo(5);
     assertThat(arguments.settings().operationQueue()).isEqualTo(3);
     ByteArrayOutputStream out = new ByteArrayOutputStream();

@@ -1,0 +1,22 @@
+package io.gracebeam.proto.artifact;
+
+import java.io.IOException;
+import java.net.URI;
+
+/**
+ * Opens the blob stores of one URI scheme. Found by {@link java.util.ServiceLoader}; a new kind of
+ * store is a class of this interface, named in {@code META-INF/services}, and nothing else.
+ */
+public interface BlobStoreProvider {
+
+  /** The scheme in lower case, for instance {@code file}. */
+  String scheme();
+
+  /**
+   * Opens the store with a root, and makes it where that is possible. Called often: clients and
+   * connections are to be kept for the next call.
+   *
+   * @param root has this scheme and no {@code /} at its end
+   */
+  BlobStore open(URI root) throws IOException;
+}
