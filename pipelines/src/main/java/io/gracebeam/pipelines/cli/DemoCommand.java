@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.plan.StartSettings;
 import io.gracebeam.pipelines.run.DemoData;
 import io.gracebeam.pipelines.run.Run;
+import io.gracebeam.pipelines.run.RunBackend;
 import io.gracebeam.pipelines.run.RunFolder;
 import io.gracebeam.pipelines.run.WorkerSet;
 import io.gracebeam.proto.artifact.ArtifactStore;
@@ -75,6 +76,7 @@ final class DemoCommand implements Callable<Integer> {
     if (seeds < 1 || seeds > 1000) {
       throw GraceException.user("--seeds is %d; allowed: 1 to 1000", seeds);
     }
+    RunBackend backend = options.backend();
     String name = quick || images.isEmpty() ? "quick" : "photos";
     String made = startText(name + ".start.yaml");
     StartSettings settings =
@@ -92,12 +94,12 @@ final class DemoCommand implements Callable<Integer> {
     }
     Recipe resolved = RecipeReader.resolve(many.build());
     Path folder = out.orElse(Path.of("runs", resolved.getName()));
-    try (RunFolder run = RunFolder.open(folder)) {
+    try (RunFolder run = options.folder(folder)) {
       run.write("start.yaml", made);
       DemoData data = new DemoData(ArtifactStore.open(run.store()), settings, images, testImages);
       Run whole = new Run(run, resolved, Optional.of(settings), Optional.of(data));
       try (WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
-        ObjectNode report = whole.execute(workers, options.pipelineOptions(), options.progress());
+        ObjectNode report = whole.execute(workers, backend, options.pipelineOptions(), options.progress());
         options.print(spec.commandLine().getOut(), report, run.root());
       }
     }

@@ -109,7 +109,7 @@ final class PlanCommand implements Callable<Integer> {
 
   private void recipe(Path file, ArrayNode rows) {
     Recipe resolved = RecipeReader.resolve(RecipeReader.read(file));
-    try (RunFolder folder = RunFolder.open(out.orElse(Path.of("runs", resolved.getName())));
+    try (RunFolder folder = options.folder(out.orElse(Path.of("runs", resolved.getName())));
         WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
       Run run = new Run(folder, resolved, Optional.empty(), Optional.empty());
       stages(run.forecast(workers), rows);

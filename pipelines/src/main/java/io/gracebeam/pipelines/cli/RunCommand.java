@@ -2,6 +2,7 @@ package io.gracebeam.pipelines.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.run.Run;
+import io.gracebeam.pipelines.run.RunBackend;
 import io.gracebeam.pipelines.run.RunFolder;
 import io.gracebeam.pipelines.run.WorkerSet;
 import io.gracebeam.proto.recipe.RecipeReader;
@@ -30,11 +31,12 @@ final class RunCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    RunBackend backend = options.backend();
     Recipe resolved = RecipeReader.resolve(RecipeReader.read(recipe));
-    try (RunFolder folder = RunFolder.open(out.orElse(Path.of("runs", resolved.getName())));
+    try (RunFolder folder = options.folder(out.orElse(Path.of("runs", resolved.getName())));
         WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
       Run run = new Run(folder, resolved, Optional.empty(), Optional.empty());
-      ObjectNode report = run.execute(workers, options.pipelineOptions(), options.progress());
+      ObjectNode report = run.execute(workers, backend, options.pipelineOptions(), options.progress());
       options.print(spec.commandLine().getOut(), report, folder.root());
     }
     return 0;

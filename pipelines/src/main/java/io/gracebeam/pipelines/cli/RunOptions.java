@@ -3,10 +3,14 @@ package io.gracebeam.pipelines.cli;
 import com.fasterxml.jackson.databind.JsonNode;
 import io.gracebeam.pipelines.report.ReportFiles;
 import io.gracebeam.pipelines.run.Progress;
+import io.gracebeam.pipelines.run.RunBackend;
+import io.gracebeam.pipelines.run.RunFolder;
+import io.gracebeam.proto.artifact.Artifacts;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import org.apache.beam.sdk.options.PipelineOptions;
 import org.apache.beam.sdk.options.PipelineOptionsFactory;
 import picocli.CommandLine.Option;
@@ -28,6 +32,27 @@ final class RunOptions {
       paramLabel = "--OPTION=VALUE",
       description = "An option for the Beam runner; may be repeated (DirectRunner by default).")
   List<String> beam = List.of();
+
+  @Option(
+      names = "--backend",
+      paramLabel = "NAME",
+      description = "Where the pipeline is executed; direct by default: from this process.")
+  String backend = "direct";
+
+  @Option(
+      names = "--store",
+      paramLabel = "DIR|URI",
+      description = "Artifact store; by default the folder store of the run folder.")
+  Optional<String> store = Optional.empty();
+
+  /** The run folder, with the store that is asked for. */
+  RunFolder folder(Path folder) {
+    return RunFolder.open(folder, store.map(text -> Artifacts.uriOrPath("--store", text)));
+  }
+
+  RunBackend backend() {
+    return RunBackend.named(backend);
+  }
 
   PipelineOptions pipelineOptions() {
     return PipelineOptionsFactory.fromArgs(beam.toArray(String[]::new)).withValidation().create();

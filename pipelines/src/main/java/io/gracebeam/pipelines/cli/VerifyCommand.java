@@ -3,12 +3,16 @@ package io.gracebeam.pipelines.cli;
 import com.fasterxml.jackson.databind.JsonNode;
 import io.gracebeam.pipelines.report.ReportFiles;
 import io.gracebeam.proto.artifact.ArtifactStore;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.Manifest;
+import java.net.URI;
 import java.nio.file.Path;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
@@ -21,18 +25,28 @@ final class VerifyCommand implements Callable<Integer> {
   @Parameters(paramLabel = "RUN", description = "Run folder.")
   Path run;
 
+  @Option(
+      names = "--store",
+      paramLabel = "DIR|URI",
+      description = "Its artifact store, where the run was given one.")
+  Optional<String> store = Optional.empty();
+
   @Spec CommandSpec spec;
 
   @Override
   public Integer call() {
     JsonNode report = ReportFiles.read(run);
-    ArtifactStore store = ArtifactStore.open(run.resolve("store"));
+    URI place =
+        store
+            .map(text -> Artifacts.uriOrPath("--store", text))
+            .orElse(Artifacts.uri(run.resolve("store")));
+    ArtifactStore artifacts = ArtifactStore.open(place);
     int count = 0;
     for (JsonNode artifact : report.path("artifacts")) {
       String name = artifact.path("name").asText();
       String key = artifact.path("stageKey").asText();
       Manifest manifest =
-          store
+          artifacts
               .find(key)
               .orElseThrow(
                   () -> GraceException.data("%s: %s is not in the store any more", run, name));
@@ -41,7 +55,7 @@ final class VerifyCommand implements Callable<Integer> {
             "%s: the report says %s for %s, the store %s",
             run, artifact.path("sha256").asText(), name, manifest.getArtifact().getSha256());
       }
-      store.verify(manifest);
+      artifacts.verify(manifest);
       count++;
     }
     spec.commandLine().getOut().println(count + " artifacts are as their manifests say");

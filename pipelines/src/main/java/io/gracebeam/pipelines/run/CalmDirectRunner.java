@@ -8,6 +8,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.beam.runners.direct.Clock;
+import org.apache.beam.runners.direct.DirectOptions;
 import org.apache.beam.runners.direct.DirectRunner;
 import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.PipelineResult;
@@ -27,11 +28,15 @@ import org.joda.time.Instant;
 final class CalmDirectRunner {
   private CalmDirectRunner() {}
 
-  /** Runs a pipeline on the runner of its options; the direct runner gets the resting clock. */
+  /**
+   * Starts a pipeline on the runner of its options; the direct runner gets the resting clock, and
+   * does not wait for the end.
+   */
   static PipelineResult run(Pipeline pipeline, PipelineOptions options) {
     if (options.getRunner() != DirectRunner.class) {
       return pipeline.run(options);
     }
+    options.as(DirectOptions.class).setBlockOnRun(false);
     DirectRunner runner = DirectRunner.fromOptions(options);
     setClock(runner, new RestingClock(transforms(pipeline)));
     return runner.run(pipeline);

@@ -1,8 +1,6 @@
 package io.gracebeam.pipelines.run;
 
-import io.gracebeam.transforms.client.Activity;
 import java.io.PrintStream;
-import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
@@ -34,20 +32,20 @@ public final class Progress {
   }
 
   /** Watches a run until it is closed. */
-  Watch watch(Path results, int total) {
-    return new Watch(results, total);
+  Watch watch(SubmittedRun run, int total) {
+    return new Watch(run, total);
   }
 
   final class Watch implements AutoCloseable {
-    private final Path results;
+    private final SubmittedRun run;
     private final int total;
     private final long begun = System.nanoTime();
     private final Set<String> told = new HashSet<>();
     private final Thread thread;
     private double said;
 
-    private Watch(Path results, int total) {
-      this.results = results;
+    private Watch(SubmittedRun run, int total) {
+      this.run = run;
       this.total = total;
       this.thread = new Thread(this::loop, "progress");
       thread.setDaemon(true);
@@ -68,7 +66,8 @@ public final class Progress {
     }
 
     private void show() {
-      List<String> ended = Recorded.ended(results);
+      SubmittedRun.Status status = run.progress();
+      List<String> ended = status.ended();
       double seconds = (System.nanoTime() - begun) / 1e9;
       String last = "";
       for (String id : ended) {
@@ -80,7 +79,7 @@ public final class Progress {
           }
         }
       }
-      List<String> running = Activity.lines();
+      List<String> running = status.running();
       if (!bar && !running.isEmpty() && seconds - said >= SAY_SECONDS) {
         said = seconds;
         running.forEach(

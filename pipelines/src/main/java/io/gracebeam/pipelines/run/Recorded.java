@@ -27,21 +27,18 @@ final class Recorded {
 
   private Recorded() {}
 
-  /**
-   * A finished stage.
-   *
-   * @param cached whether the store had it
-   */
-  record Result(
+  /** A finished stage as JSON. */
+  private record Result(
       String taskId,
+      String stage,
       byte[] manifest,
       boolean cached,
       double workerSeconds,
       double wallSeconds,
       long endMillis) {}
 
-  /** A refused record. */
-  record Refused(String stage, String taskId, String id, String reason) {}
+  /** A refused record as JSON. */
+  private record Refused(String stage, String taskId, String id, String reason) {}
 
   static final class WriteResult extends DoFn<StageResult, Void> {
     private static final long serialVersionUID = 1L;
@@ -58,6 +55,7 @@ final class Recorded {
           result.getTaskId() + ".result",
           new Result(
               result.getTaskId(),
+              result.getStage(),
               result.getManifest(),
               result.getCached(),
               result.getWorkerSeconds(),
@@ -112,19 +110,26 @@ final class Recorded {
     }
   }
 
-  static Map<String, Result> results(Path folder) {
-    Map<String, Result> results = new TreeMap<>();
+  /** All results and refused records. */
+  static SubmittedRun.Results read(Path folder) {
+    Map<String, StageResult> finished = new TreeMap<>();
     for (Result result : read(folder, ".result", Result.class)) {
-      results.put(result.taskId(), result);
+      finished.put(
+          result.taskId(),
+          StageResult.of(
+              result.taskId(),
+              result.stage(),
+              result.manifest(),
+              result.cached(),
+              result.workerSeconds(),
+              result.wallSeconds(),
+              result.endMillis()));
     }
-    return results;
-  }
-
-  /** Sorted by task and id. */
-  static List<Refused> refused(Path folder) {
-    List<Refused> refused = read(folder, ".refused", Refused.class);
-    refused.sort(java.util.Comparator.comparing(Refused::taskId).thenComparing(Refused::id));
-    return refused;
+    return new SubmittedRun.Results(
+        finished,
+        read(folder, ".refused", Refused.class).stream()
+            .map(one -> DeadLetter.of(one.stage(), one.taskId(), one.id(), one.reason()))
+            .toList());
   }
 
   private static <T> List<T> read(Path folder, String ending, Class<T> type) {

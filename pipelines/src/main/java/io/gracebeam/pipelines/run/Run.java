@@ -7,12 +7,14 @@ import io.gracebeam.pipelines.plan.PlannedStage;
 import io.gracebeam.pipelines.plan.RunPlan;
 import io.gracebeam.pipelines.plan.StartSettings;
 import io.gracebeam.pipelines.report.ReportFiles;
+import io.gracebeam.proto.artifact.ArtifactStore;
 import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.RecipeReader;
 import io.gracebeam.proto.v1.ArtifactRef;
-import io.gracebeam.proto.v1.Manifest;
 import io.gracebeam.proto.v1.Recipe;
+import io.gracebeam.transforms.stages.DeadLetter;
+import io.gracebeam.transforms.stages.StageResult;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,7 +27,6 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.TreeMap;
-import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.options.PipelineOptions;
 
 /** One run of a recipe in a run folder: plans, runs the pipeline, writes the report. */
@@ -126,52 +127,60 @@ public final class Run {
    * Runs it and writes everything that a run leaves. A run in which a stage failed leaves its
    * ledger and the finished stages, but no report.
    *
+   * @param backend executes the pipeline
+   * @param options of the pipeline
    * @return content of {@code report.json}
    * @throws GraceException with the category of what went wrong; for a failed stage (data) with the
    *     reason of the earliest one
    */
-  public ObjectNode execute(WorkerSet workers, PipelineOptions options, Progress progress) {
+  public ObjectNode execute(
+      WorkerSet workers, RunBackend backend, PipelineOptions options, Progress progress) {
     folder.write("recipe.resolved.yaml", RecipeReader.toYaml(recipe));
     long begun = System.nanoTime();
-    Path results = folder.freshResults();
-    Pipeline pipeline = Pipeline.create(options);
-    new RunPipeline(workers.workers(), given, folder.store(), results).expand(pipeline, plan);
-    try (Progress.Watch watch = progress.watch(results, plan.stages().size())) {
-      CalmDirectRunner.run(pipeline, options).waitUntilFinish();
+    ArtifactStore store = ArtifactStore.open(folder.store());
+    given.replaceAll((name, ref) -> store.reachable(ref));
+    RunPipeline stages = new RunPipeline(workers.workers(), given, folder.store());
+    SubmittedRun.Results results;
+    try {
+      SubmittedRun submitted =
+          backend.submit(
+              new RunBackend.Job(
+                  pipeline -> stages.expand(pipeline, plan), options, folder.freshResults()));
+      try (Progress.Watch watch = progress.watch(submitted, plan.stages().size())) {
+        results = submitted.results();
+      }
     } catch (RuntimeException e) {
       throw cause(e);
     }
     double wall = (System.nanoTime() - begun) / 1e9;
-    List<ReportInput.Stage> stages = new ArrayList<>(local);
-    Map<String, Recorded.Result> recorded = Recorded.results(results);
+    List<ReportInput.Stage> ended = new ArrayList<>(local);
     for (PlannedStage planned : plan.stages()) {
-      Recorded.Result result = recorded.get(planned.id());
+      StageResult result = results.finished().get(planned.id());
       if (result != null) {
-        stages.add(
+        ended.add(
             new ReportInput.Stage(
                 planned.id(),
                 planned.kind().name(),
-                manifest(result),
-                result.cached(),
-                result.workerSeconds(),
-                result.wallSeconds(),
-                result.endMillis()));
+                result.manifest(),
+                result.getCached(),
+                result.getWorkerSeconds(),
+                result.getWallSeconds(),
+                result.getEndMillis()));
       }
     }
-    List<Recorded.Refused> letters = Recorded.refused(results);
     List<Map<String, Object>> ledger = new ArrayList<>();
-    for (Recorded.Refused refused : letters) {
+    for (DeadLetter refused : results.refused()) {
       Map<String, Object> row = new LinkedHashMap<>();
-      row.put("stage", refused.stage());
-      row.put("task", refused.taskId());
-      row.put("id", refused.id());
-      row.put("reason", refused.reason());
+      row.put("stage", refused.getStage());
+      row.put("task", refused.getTaskId());
+      row.put("id", refused.getId());
+      row.put("reason", refused.getReason());
       ledger.add(row);
     }
     ledger.addAll(photoLedger());
     folder.writeLines("ledger.jsonl", ledger);
-    folder.writeLines("stages.jsonl", stages.stream().map(ReportInput.Stage::row).toList());
-    failure(plan, letters, recorded.keySet())
+    folder.writeLines("stages.jsonl", ended.stream().map(ReportInput.Stage::row).toList());
+    failure(plan, results.refused(), results.finished().keySet())
         .ifPresent(
             reason -> {
               throw GraceException.data(
@@ -179,7 +188,7 @@ public final class Run {
             });
     ObjectNode report =
         new ReportBuilder(
-                recipe, plan, new ReportInput(stages, ledger, wall, workers.count(), photo))
+                recipe, plan, new ReportInput(ended, ledger, wall, workers.count(), photo))
             .build();
     ReportFiles.write(folder::write, report);
     return report;
@@ -190,11 +199,11 @@ public final class Run {
    * refused example or question alone is no failure, and stages that miss an input only follow.
    */
   static Optional<String> failure(
-      RunPlan plan, List<Recorded.Refused> letters, Set<String> finished) {
+      RunPlan plan, List<DeadLetter> letters, Set<String> finished) {
     Map<String, String> reasons = new HashMap<>();
-    for (Recorded.Refused letter : letters) {
-      if (letter.id().equals(letter.taskId()) && !finished.contains(letter.taskId())) {
-        reasons.put(letter.taskId(), letter.reason());
+    for (DeadLetter letter : letters) {
+      if (letter.getId().equals(letter.getTaskId()) && !finished.contains(letter.getTaskId())) {
+        reasons.put(letter.getTaskId(), letter.getReason());
       }
     }
     for (PlannedStage stage : plan.stages()) {
@@ -234,14 +243,6 @@ public final class Run {
       }
     }
     return rows;
-  }
-
-  private static Manifest manifest(Recorded.Result result) {
-    try {
-      return Manifest.parseFrom(result.manifest());
-    } catch (IOException e) {
-      throw GraceException.bug("result of %s is no manifest", result.taskId()).withCause(e);
-    }
   }
 
   /** The error that a person can act on, wherever the runner wrapped it. */

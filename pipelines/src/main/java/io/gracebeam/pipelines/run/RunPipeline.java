@@ -11,15 +11,13 @@ import io.gracebeam.transforms.stages.StageResult;
 import io.gracebeam.transforms.stages.StageResults;
 import io.gracebeam.transforms.stages.StageTask;
 import java.net.URI;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.transforms.Create;
-import org.apache.beam.sdk.transforms.ParDo;
-import org.apache.beam.sdk.values.PCollection;
+import org.apache.beam.sdk.transforms.Flatten;
 import org.apache.beam.sdk.values.PCollectionList;
 import org.apache.beam.sdk.values.PCollectionView;
 import org.apache.beam.sdk.values.TypeDescriptor;
@@ -33,7 +31,6 @@ public final class RunPipeline {
   private final Workers workers;
   private final Map<String, ArtifactRef> given;
   private final URI store;
-  private final Path results;
 
   /**
    * A builder.
@@ -41,17 +38,15 @@ public final class RunPipeline {
    * @param workers who computes
    * @param given artifacts that exist before the run, by their {@code @} name
    * @param store URI of the artifact store
-   * @param results folder for results and dead letters
    */
-  public RunPipeline(Workers workers, Map<String, ArtifactRef> given, URI store, Path results) {
+  public RunPipeline(Workers workers, Map<String, ArtifactRef> given, URI store) {
     this.workers = workers;
     this.given = Map.copyOf(given);
     this.store = store;
-    this.results = results;
   }
 
-  /** Adds the plan's stages to a pipeline. */
-  public void expand(Pipeline pipeline, RunPlan plan) {
+  /** Adds the plan's stages to an empty pipeline. */
+  public RunBackend.Outputs expand(Pipeline pipeline, RunPlan plan) {
     PCollectionList<StageResult> done = PCollectionList.empty(pipeline);
     PCollectionList<DeadLetter> refused = PCollectionList.empty(pipeline);
     int number = 0;
@@ -72,13 +67,9 @@ public final class RunPipeline {
         refused = refused.and(outputs.deadLetters());
       }
     }
-    int i = 0;
-    for (PCollection<StageResult> collection : done.getAll()) {
-      collection.apply("Record/Result" + i++, ParDo.of(new Recorded.WriteResult(results)));
-    }
-    for (PCollection<DeadLetter> collection : refused.getAll()) {
-      collection.apply("Record/Refused" + i++, ParDo.of(new Recorded.WriteRefused(results)));
-    }
+    return new RunBackend.Outputs(
+        done.apply("Results", Flatten.pCollections()),
+        refused.apply("Refused", Flatten.pCollections()));
   }
 
   private Map<String, List<StageTask>> byKind(List<PlannedStage> wave) {

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.gracebeam.proto.error.Category;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.v1.EngineSettings;
+import io.gracebeam.transforms.stages.DeadLetter;
 import io.gracebeam.transforms.testing.Faults;
 import io.gracebeam.transforms.testing.InProcessWorkers;
 import io.grpc.Status;
@@ -36,6 +37,7 @@ class FailedRunTest {
                   TinyRun.in(folder)
                       .execute(
                           workers,
+                          RunBackend.named("direct"),
                           PipelineOptionsFactory.create(),
                           new Progress(
                               new PrintStream(PrintStream.nullOutputStream()), false, true)))
@@ -54,10 +56,10 @@ class FailedRunTest {
   void aRefusedQuestionOrAFinishedStageIsNoFailure() {
     try (RunFolder folder = RunFolder.open(temp)) {
       Run run = TinyRun.in(folder);
-      List<Recorded.Refused> letters =
+      List<DeadLetter> letters =
           List.of(
-              new Recorded.Refused("extract", "extract/u0000", "3.png", "no image"),
-              new Recorded.Refused("train", "prepare/teacher", "prepare/teacher", "was retried"));
+              DeadLetter.of("extract", "extract/u0000", "3.png", "no image"),
+              DeadLetter.of("train", "prepare/teacher", "prepare/teacher", "was retried"));
       Optional<String> failure = Run.failure(run.plan(), letters, Set.of("prepare/teacher"));
       assertThat(failure).isEmpty();
     }
@@ -67,9 +69,9 @@ class FailedRunTest {
   void oneFailedStageIsNamedOnce() {
     try (RunFolder folder = RunFolder.open(temp)) {
       Run run = TinyRun.in(folder);
-      List<Recorded.Refused> letters =
+      List<DeadLetter> letters =
           List.of(
-              new Recorded.Refused(
+              DeadLetter.of(
                   "extract", "extract/u0000", "extract/u0000", "extract/u0000: bad photo"));
       assertThat(Run.failure(run.plan(), letters, Set.of())).contains("extract/u0000: bad photo");
     }

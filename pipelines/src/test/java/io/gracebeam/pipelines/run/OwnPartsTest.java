@@ -79,6 +79,7 @@ class OwnPartsTest {
                 List.of(fakes.all().get(0).endpoint()), EngineSettings.getDefaultInstance())) {
       return run.execute(
           workers,
+          RunBackend.named("direct"),
           PipelineOptionsFactory.create(),
           new Progress(new PrintStream(PrintStream.nullOutputStream()), false, true));
     }

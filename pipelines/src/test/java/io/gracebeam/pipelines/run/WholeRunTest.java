@@ -48,6 +48,7 @@ class WholeRunTest {
       return TinyRun.in(open)
           .execute(
               workers,
+              RunBackend.named("direct"),
               PipelineOptionsFactory.create(),
               new Progress(new PrintStream(PrintStream.nullOutputStream()), false, true));
     }
