@@ -99,7 +99,8 @@ final class DemoCommand implements Callable<Integer> {
       DemoData data = new DemoData(ArtifactStore.open(run.store()), settings, images, testImages);
       Run whole = new Run(run, resolved, Optional.of(settings), Optional.of(data));
       try (WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
-        ObjectNode report = whole.execute(workers, backend, options.pipelineOptions(), options.progress());
+        ObjectNode report =
+            whole.execute(workers, backend, options.pipelineOptions(), options.progress());
         options.print(spec.commandLine().getOut(), report, run.root());
       }
     }
@@ -112,7 +113,8 @@ final class DemoCommand implements Callable<Integer> {
     }
     if (start.isPresent()) {
       throw GraceException.user(
-          "--independent changes the built-in settings, and --start names others; allowed: teacher_per_seed and student_per_seed there");
+          "--independent changes the built-in settings, and --start names others; allowed:"
+              + " teacher_per_seed and student_per_seed there");
     }
     return "teacher_per_seed: true\nstudent_per_seed: true\n"
         + resource(builtIn).replaceAll("(?m)^(teacher|student)_per_seed: .*\n", "");

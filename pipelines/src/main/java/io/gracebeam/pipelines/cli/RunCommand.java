@@ -36,7 +36,8 @@ final class RunCommand implements Callable<Integer> {
     try (RunFolder folder = options.folder(out.orElse(Path.of("runs", resolved.getName())));
         WorkerSet workers = WorkerSet.open(options.workers, resolved.getEngine())) {
       Run run = new Run(folder, resolved, Optional.empty(), Optional.empty());
-      ObjectNode report = run.execute(workers, backend, options.pipelineOptions(), options.progress());
+      ObjectNode report =
+          run.execute(workers, backend, options.pipelineOptions(), options.progress());
       options.print(spec.commandLine().getOut(), report, folder.root());
     }
     return 0;

@@ -27,12 +27,8 @@ public final class DirectBackend implements RunBackend {
   public SubmittedRun submit(Job job) {
     Pipeline pipeline = Pipeline.create(job.options());
     Outputs outputs = job.stages().apply(pipeline);
-    outputs
-        .results()
-        .apply("Record/Results", ParDo.of(new Recorded.WriteResult(job.folder())));
-    outputs
-        .refused()
-        .apply("Record/Refused", ParDo.of(new Recorded.WriteRefused(job.folder())));
+    outputs.results().apply("Record/Results", ParDo.of(new Recorded.WriteResult(job.folder())));
+    outputs.refused().apply("Record/Refused", ParDo.of(new Recorded.WriteRefused(job.folder())));
     return new Running(CalmDirectRunner.run(pipeline, job.options()), job.folder());
   }
 

@@ -100,7 +100,8 @@ final class ReportBuilder {
       List<Score.Unit> together = new ArrayList<>();
       for (Benchmark asked : recipe.getData().getBenchmarksList()) {
         String benchmark = asked.getName();
-        Score score = ScoringFiles.readScore(Artifacts.fetch(artifact(byId.get(model.score(benchmark)))));
+        Score score =
+            ScoringFiles.readScore(Artifacts.fetch(artifact(byId.get(model.score(benchmark)))));
         List<Score.Unit> scored = score.units();
         mine.computeIfAbsent(benchmark, b -> new ArrayList<>()).add(scored);
         for (Score.Unit unit : scored) {

@@ -198,8 +198,7 @@ public final class Run {
    * Why a run has no whole result: the reason of the earliest stage that was refused as a whole. A
    * refused example or question alone is no failure, and stages that miss an input only follow.
    */
-  static Optional<String> failure(
-      RunPlan plan, List<DeadLetter> letters, Set<String> finished) {
+  static Optional<String> failure(RunPlan plan, List<DeadLetter> letters, Set<String> finished) {
     Map<String, String> reasons = new HashMap<>();
     for (DeadLetter letter : letters) {
       if (letter.getId().equals(letter.getTaskId()) && !finished.contains(letter.getTaskId())) {

@@ -30,8 +30,8 @@ public interface RunBackend {
   /**
    * A pipeline to execute.
    *
-   * @param stages adds all stages to an empty pipeline; the backend adds what carries their
-   *     outputs back
+   * @param stages adds all stages to an empty pipeline; the backend adds what carries their outputs
+   *     back
    * @param options of the pipeline
    * @param folder empty folder of this machine for the backend's own use, kept after the run
    */

@@ -55,8 +55,7 @@ public interface SubmittedRun {
       finished = Collections.unmodifiableSortedMap(new TreeMap<>(finished));
       refused =
           refused.stream()
-              .sorted(
-                  Comparator.comparing(DeadLetter::getTaskId).thenComparing(DeadLetter::getId))
+              .sorted(Comparator.comparing(DeadLetter::getTaskId).thenComparing(DeadLetter::getId))
               .toList();
     }
   }

@@ -56,7 +56,8 @@ class ScoreAnswersTest {
   @Test
   void unitsAreScoredTogetherAndRefusedQuestionsAreMissing() throws IOException {
     ArtifactRef first = unit("a", answer("1", "Cat."), answer("2", "dog"));
-    ArtifactRef second = unit("b", GenerateResponse.newBuilder().setId("3").setError("no image").build());
+    ArtifactRef second =
+        unit("b", GenerateResponse.newBuilder().setId("3").setError("no image").build());
     Map<String, Double> facts =
         new ScoreAnswers()
             .run(
