@@ -5,6 +5,7 @@ import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.codeUnits;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+import static org.assertj.core.api.Assertions.assertThat;
 
 import com.tngtech.archunit.base.DescribedPredicate;
 import com.tngtech.archunit.core.domain.Dependency;
@@ -17,6 +18,13 @@ import com.tngtech.archunit.core.importer.ImportOption;
 import com.tngtech.archunit.lang.ArchCondition;
 import com.tngtech.archunit.lang.ConditionEvents;
 import com.tngtech.archunit.lang.SimpleConditionEvent;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
@@ -26,6 +34,9 @@ class ArchitectureTest {
       new ClassFileImporter()
           .withImportOption(new ImportOption.DoNotIncludeTests())
           .importPackages("io.gracebeam");
+
+  private static final Pattern TENSORS =
+      Pattern.compile("\"[^\"\n]*(language_model|vision_tower|multi_modal_projector)");
 
   @Test
   void modulesDependOnlyDownwards() {
@@ -121,6 +132,37 @@ class ArchitectureTest {
         .areTopLevelClasses()
         .should(beUsedOutsideTheirPackage())
         .check(CLASSES);
+  }
+
+  /** A family is found by its model_type; its tensors' names stand in its own package. */
+  @Test
+  void modelFamiliesAreNamedInTheirPackagesAlone() throws IOException {
+    noClasses()
+        .that()
+        .resideOutsideOfPackage("io.gracebeam.worker.methods.family.llava..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("io.gracebeam.worker.methods.family.llava..")
+        .check(CLASSES);
+    List<Path> naming = new ArrayList<>();
+    for (String module : List.of("proto", "gpu-worker", "transforms", "pipelines", "templates")) {
+      try (Stream<Path> files = Files.walk(Path.of("..", module))) {
+        files
+            .filter(f -> f.toString().endsWith(".java") && f.toString().contains("/src/main/"))
+            .filter(f -> !f.toString().contains("/methods/family/llava/"))
+            .filter(f -> TENSORS.matcher(text(f)).find())
+            .forEach(naming::add);
+      }
+    }
+    assertThat(naming).isEmpty();
+  }
+
+  private static String text(Path file) {
+    try {
+      return Files.readString(file);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   @Test

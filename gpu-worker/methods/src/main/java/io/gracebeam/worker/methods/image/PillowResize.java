@@ -5,7 +5,7 @@ package io.gracebeam.worker.methods.image;
  * widens when shrinking), separable, horizontal pass first, coefficients in fixed point of 22 bits,
  * rounded to 8 bits after each pass.
  */
-final class PillowResize {
+public final class PillowResize {
   private static final int PRECISION = 32 - 8 - 2;
   private static final double SUPPORT = 2.0;
   private static final double A = -0.5;
@@ -16,7 +16,7 @@ final class PillowResize {
   private record Weights(int[] starts, int[] counts, int[][] values) {}
 
   /** RGB bytes [height, width, 3] -> [toHeight, toWidth, 3]. */
-  static byte[] resize(byte[] in, int width, int height, int toWidth, int toHeight) {
+  public static byte[] resize(byte[] in, int width, int height, int toWidth, int toHeight) {
     byte[] out = in;
     if (toWidth != width) {
       out = horizontal(out, width, height, toWidth);

@@ -27,7 +27,7 @@ import javax.imageio.stream.ImageInputStream;
  * @param height pixels
  * @param rgb [height, width, 3]
  */
-record RgbImage(int width, int height, byte[] rgb) {
+public record RgbImage(int width, int height, byte[] rgb) {
   private static final long MAX_PIXELS = 64L << 20;
   private static final byte START_OF_SCAN = (byte) 0xDA;
   private static final byte APP2 = (byte) 0xE2;
@@ -38,7 +38,7 @@ record RgbImage(int width, int height, byte[] rgb) {
   }
 
   /** Decodes a file; anything that is no whole image is a DATA error with the file's name. */
-  static RgbImage read(Path file) {
+  public static RgbImage read(Path file) {
     String name = String.valueOf(file.getFileName());
     if (!Files.isRegularFile(file)) {
       throw GraceException.data("image %s is missing", name);
