@@ -42,8 +42,8 @@ public interface MemoryPlanner {
    * Layouts from nothing quantized to everything, each with the parts of those before it.
    *
    * @param folder a model folder; only its config.json is read
-   * @throws io.gracebeam.proto.error.GraceException (data) for a config.json that is wrong,
-   *     (user) for one of an unknown family and for a group size that does not divide
+   * @throws io.gracebeam.proto.error.GraceException (data) for a config.json that is wrong, (user)
+   *     for one of an unknown family and for a group size that does not divide
    */
   List<Row> ofModel(Path folder, Question question);
 
