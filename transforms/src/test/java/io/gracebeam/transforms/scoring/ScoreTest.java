@@ -82,7 +82,7 @@ class ScoreTest {
   }
 
   @Test
-  void formatsOfOneNameAreRefused() {
+  void unknownFormatIsNamedWithWhatThereIs() {
     assertThat(BenchmarkFormat.all().names())
         .containsExactly("mmbench", "open", "pope", "scienceqa");
     assertThatThrownBy(() -> BenchmarkFormat.all().get("vqa"))
