@@ -5,13 +5,13 @@ import java.util.Locale;
 /**
  * Text that goes into a page. Everything that comes from outside passes through {@link #escape}.
  */
-public final class Html {
+final class Html {
   private Html() {}
 
   /**
    * Escapes text for element content and for quoted attributes; control characters become spaces.
    */
-  public static String escape(String text) {
+  static String escape(String text) {
     StringBuilder out = new StringBuilder(text.length() + 16);
     for (int i = 0; i < text.length(); i++) {
       char c = text.charAt(i);

@@ -10,7 +10,7 @@ import java.util.Map;
 import java.util.Set;
 
 /** Renders {@code report.json} as one page that needs no network, no script and no other file. */
-public final class ReportPage {
+final class ReportPage {
   private static final Map<String, String> CURVES =
       Map.of(
           "ce", "cross-entropy",
@@ -33,7 +33,7 @@ public final class ReportPage {
    *
    * @param report content of {@code report.json}; sections that it lacks are left out
    */
-  public static String render(JsonNode report) {
+  static String render(JsonNode report) {
     return new ReportPage(report).build();
   }
 
@@ -354,7 +354,7 @@ public final class ReportPage {
   /**
    * Keys that differ between two correct runs: everything else of {@code report.json} is the same.
    */
-  public static Map<String, String> volatileKeys() {
+  static Map<String, String> volatileKeys() {
     return Map.of(
         "timings", "wall and worker time", "artifacts[].cached", "whether the store had it");
   }

@@ -60,8 +60,8 @@ record JavaLosses(ProductKernels products) implements LossKernels {
             Arrays.fill(d, at, at + b.vocab(), 0f);
           } else {
             distillation[i] =
-                GatedDkd.row(
-                    z, from, i, b.teacher(), b.targets()[i], b.options(), b.weights()[i], d);
+                new DkdRow(z, from, b.teacher(), i, b.targets()[i])
+                    .loss(b.options(), b.weights()[i], d);
           }
           ce[i] = CrossEntropy.row(z, from, b.vocab(), b.targets()[i], b.ceWeight(), d, at);
         });

@@ -5,11 +5,13 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.gracebeam.worker.kernels.AdamW;
 import io.gracebeam.worker.kernels.Bf16;
 import io.gracebeam.worker.kernels.KernelProvider;
 import io.gracebeam.worker.kernels.Kernels;
 import io.gracebeam.worker.kernels.LatentWeight;
 import io.gracebeam.worker.kernels.LogScaleQuantizer;
+import io.gracebeam.worker.kernels.Moments;
 import io.gracebeam.worker.kernels.Packing;
 import io.gracebeam.worker.kernels.QuantSpec;
 import java.lang.foreign.Arena;
@@ -139,107 +141,91 @@ final class QuantizerChecks {
     QuantSpec spec = new QuantSpec(bits, group, false);
     int n = rows * cols;
     int groups = spec.groups(rows, cols);
+    float[] w = weights(random, n, group);
+    float[] theta = LogScaleQuantizer.absmaxLogScales(w, rows, cols, spec);
     State now =
-        new State(weights(random, n, group), new float[n], new float[n], null, null, null, spec);
-    now.theta = LogScaleQuantizer.absmaxLogScales(now.w, rows, cols, spec);
-    now.thetaM = new float[groups];
-    now.thetaV = new float[groups];
+        new State(
+            new LatentWeight(w, rows, cols, spec),
+            new Parameter("w", w, Moments.zeros(n)),
+            new Parameter("theta", theta, Moments.zeros(groups)));
     for (int number = 1; number <= 3; number++) {
       float[] gradient = new float[n];
       for (int i = 0; i < n; i++) {
         gradient[i] = (float) random.nextGaussian() * 0.1f;
       }
-      now = step(now, gradient, rows, cols, narrow, number);
+      now = step(now, gradient, narrow, number);
     }
   }
 
-  private static final class State {
-    final float[] w;
-    final float[] m;
-    final float[] v;
-    float[] theta;
-    float[] thetaM;
-    float[] thetaV;
-    final QuantSpec spec;
+  /** Values of the weight or its log scales, with their moments. */
+  private record Parameter(String name, float[] values, Moments moments) {}
 
-    State(float[] w, float[] m, float[] v, float[] theta, float[] tm, float[] tv, QuantSpec spec) {
-      this.w = w;
-      this.m = m;
-      this.v = v;
-      this.theta = theta;
-      this.thetaM = tm;
-      this.thetaV = tv;
-      this.spec = spec;
+  private record State(LatentWeight latent, Parameter w, Parameter theta) {}
+
+  /** A parameter in the device's memory. */
+  private record OnDevice(MemorySegment values, MemorySegment first, MemorySegment second) {
+    static OnDevice of(GuardedMemory memory, Parameter p) {
+      return new OnDevice(
+          memory.floats(p.values),
+          memory.floats(p.moments.first()),
+          memory.floats(p.moments.second()));
+    }
+
+    Parameter read(GuardedMemory memory, Parameter before) {
+      int n = before.values.length;
+      return new Parameter(
+          before.name,
+          memory.readFloats(values, n),
+          new Moments(memory.readFloats(first, n), memory.readFloats(second, n)));
     }
   }
 
-  private State step(State s, float[] gradient, int rows, int cols, boolean narrow, int number) {
+  private State step(State s, float[] gradient, boolean narrow, int number) {
     double rate = 0.01;
     double decay = 0.1;
     float scale = 0.7f;
     double factor = 0.5;
-    int n = s.w.length;
-    int groups = s.theta.length;
+    QuantSpec spec = s.latent.spec();
+    int rows = s.latent.rows();
+    int cols = s.latent.cols();
+    int n = gradient.length;
     float[] dW = new float[n];
-    float[] dTheta = new float[groups];
-    LatentWeight before = new LatentWeight(s.w, rows, cols, s.spec);
+    float[] dTheta = new float[s.theta.values.length];
     MemorySegment up = MemorySegment.ofArray(gradient);
-    ORACLE.training().gradient(before, scales(s.theta), up, factor, dW, dTheta);
+    ORACLE.training().gradient(s.latent, scales(s.theta.values), up, factor, dW, dTheta);
     try (Arena arena = Arena.ofConfined();
         GuardedMemory memory = new GuardedMemory(device)) {
-      MemorySegment q = quantizer(arena, s.spec.bits(), rows, cols, s.spec.groupSize());
-      MemorySegment w = memory.floats(s.w);
-      MemorySegment m = memory.floats(s.m);
-      MemorySegment v = memory.floats(s.v);
-      MemorySegment theta = memory.floats(s.theta);
-      MemorySegment thetaM = memory.floats(s.thetaM);
-      MemorySegment thetaV = memory.floats(s.thetaV);
+      MemorySegment q = quantizer(arena, spec.bits(), rows, cols, spec.groupSize());
+      OnDevice w = OnDevice.of(memory, s.w);
+      OnDevice theta = OnDevice.of(memory, s.theta);
       MemorySegment g = memory.floats(gradient);
-      norm(memory, q, g, w, theta, factor, dW, dTheta);
+      double squares = squares(dW) + squares(dTheta);
+      norm(memory, squares, q, g, w.values, theta.values, factor);
       MemorySegment out = memory.output((narrow ? 2L : 4L) * n);
       library.checked(
           "gkc_qat_step",
           q,
           step(arena, rate, decay, factor, scale, number),
           g,
-          w,
-          m,
-          v,
-          theta,
-          thetaM,
-          thetaV,
+          w.values,
+          w.first,
+          w.second,
+          theta.values,
+          theta.first,
+          theta.second,
           out,
           narrow ? 1 : 0,
           STREAM);
-      State after =
-          new State(
-              memory.readFloats(w, n),
-              memory.readFloats(m, n),
-              memory.readFloats(v, n),
-              memory.readFloats(theta, groups),
-              memory.readFloats(thetaM, groups),
-              memory.readFloats(thetaV, groups),
-              s.spec);
+      Parameter afterW = w.read(memory, s.w);
+      Parameter afterTheta = theta.read(memory, s.theta);
+      LatentWeight latent = new LatentWeight(afterW.values, rows, cols, spec);
       // Sums within a group are double in another order: what is left of it is far below an ulp of
       // float32, unless terms cancel each other.
-      double slack = 1e-13 * s.spec.groupSize() * s.spec.qn() * factor;
-      moments("w", s.w, dW, s.m, s.v, after.w, after.m, after.v, rate, decay, scale, number, 0);
-      moments(
-          "theta",
-          s.theta,
-          dTheta,
-          s.thetaM,
-          s.thetaV,
-          after.theta,
-          after.thetaM,
-          after.thetaV,
-          rate / 3,
-          0,
-          scale,
-          number,
-          slack);
+      double slack = 1e-13 * spec.groupSize() * spec.qn() * factor;
+      moments(s.w, dW, afterW, settings(rate, decay, number, scale), 0);
+      moments(s.theta, dTheta, afterTheta, settings(rate / 3, 0, number, scale), slack);
       float[] expected = new float[n];
-      fakeQuantize(new LatentWeight(after.w, rows, cols, s.spec), after.theta, expected);
+      fakeQuantize(latent, afterTheta.values, expected);
       if (narrow) {
         Close.that(
             Arrays.equals(memory.readShorts(out, n), Bf16.fromFloats(expected)),
@@ -249,26 +235,30 @@ final class QuantizerChecks {
             Arrays.equals(memory.readFloats(out, n), expected),
             "quantized weights differ after a step");
       }
-      return after;
+      return new State(latent, afterW, afterTheta);
     }
+  }
+
+  private static AdamW.Settings settings(double rate, double decay, int number, float scale) {
+    return new AdamW.Settings(rate, BETA1, BETA2, EPS, decay, number, scale);
+  }
+
+  private static double squares(float[] values) {
+    double sum = 0;
+    for (float v : values) {
+      sum += (double) v * v;
+    }
+    return sum;
   }
 
   private void norm(
       GuardedMemory memory,
+      double expected,
       MemorySegment q,
       MemorySegment gradient,
       MemorySegment w,
       MemorySegment theta,
-      double factor,
-      float[] dW,
-      float[] dTheta) {
-    double expected = 0;
-    for (float d : dW) {
-      expected += (double) d * d;
-    }
-    for (float d : dTheta) {
-      expected += (double) d * d;
-    }
+      double factor) {
     MemorySegment out = memory.output(8);
     long bytes = library.callLong("gkc_gradient_norm_bytes");
     MemorySegment parts = memory.output(bytes);
@@ -284,33 +274,24 @@ final class QuantizerChecks {
    * @param slack what the gradient itself may be off by, beside an ulp
    */
   private static void moments(
-      String what,
-      float[] p,
-      float[] g,
-      float[] m,
-      float[] v,
-      float[] afterP,
-      float[] afterM,
-      float[] afterV,
-      double rate,
-      double decay,
-      float scale,
-      int number,
-      double slack) {
-    double c1 = 1 - Math.pow(BETA1, number);
-    double c2 = Math.sqrt(1 - Math.pow(BETA2, number));
+      Parameter before, float[] g, Parameter after, AdamW.Settings s, double slack) {
+    String what = before.name;
+    float[] p = before.values;
+    float[] m = after.moments.first();
+    float[] v = after.moments.second();
+    double c1 = 1 - Math.pow(BETA1, s.t());
+    double c2 = Math.sqrt(1 - Math.pow(BETA2, s.t()));
     for (int i = 0; i < p.length; i++) {
-      double gi = (double) g[i] * scale;
+      double gi = (double) g[i] * s.gradScale();
       double off = slack == 0 ? 0 : slack + Math.ulp(g[i]);
-      double first = BETA1 * m[i] + (1 - BETA1) * gi;
-      double second = BETA2 * v[i] + (1 - BETA2) * gi * gi;
+      double first = BETA1 * before.moments.first()[i] + (1 - BETA1) * gi;
+      double second = BETA2 * before.moments.second()[i] + (1 - BETA2) * gi * gi;
       Close.check(
-          what + ".m", i, afterM[i], first, Math.ulp((float) first) + off + 1e-15 * Math.abs(gi));
-      Close.check(
-          what + ".v", i, afterV[i], second, Math.ulp((float) second) + 2 * Math.abs(gi) * off);
+          what + ".m", i, m[i], first, Math.ulp((float) first) + off + 1e-15 * Math.abs(gi));
+      Close.check(what + ".v", i, v[i], second, Math.ulp((float) second) + 2 * Math.abs(gi) * off);
       double expected =
-          p[i] * (1 - rate * decay) - rate / c1 * afterM[i] / (Math.sqrt(afterV[i]) / c2 + EPS);
-      Close.check(what, i, afterP[i], expected, Math.ulp((float) expected) + 1e-15);
+          p[i] * (1 - s.lr() * s.decay()) - s.lr() / c1 * m[i] / (Math.sqrt(v[i]) / c2 + EPS);
+      Close.check(what, i, after.values[i], expected, Math.ulp((float) expected) + 1e-15);
     }
   }
 }
