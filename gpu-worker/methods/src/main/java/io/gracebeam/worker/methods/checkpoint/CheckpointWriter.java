@@ -25,7 +25,7 @@ public final class CheckpointWriter {
   }
 
   /**
-   * As {@link #write(Path, SortedMap)}, with another largest shard size in bytes (a larger tensor
+   * Writes shards of at most this size in bytes, and an index if there are several (a larger tensor
    * gets its own shard).
    */
   public static void write(Path dir, SortedMap<String, Tensor> tensors, long maxShardBytes) {

@@ -9,9 +9,9 @@ import java.nio.ByteOrder;
 import java.nio.file.Path;
 
 /**
- * A matrix [rows, cols] that stays in its safetensors file. A row is read when it is asked for: a
- * table of embeddings, of which each token needs one row, then takes no memory but the system's
- * file cache, which is given up where memory is short. The file stays open, so it may be moved or
+ * A matrix [rows, cols] that stays in its safetensors file. A row is read when it is asked for: an
+ * embedding table, of which each token needs one row, then takes no memory but the system's file
+ * cache, which is given up where memory is short. The file stays open, so it may be moved or
  * deleted meanwhile. It is read, not mapped: one that is cut off later gives an error, not a fault.
  * Safe for concurrent use; an interrupt does not close the file.
  */

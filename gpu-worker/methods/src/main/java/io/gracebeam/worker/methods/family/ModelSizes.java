@@ -16,11 +16,11 @@ import java.util.TreeMap;
  * Sizes of a model's parts.
  *
  * @param decoder the decoder's
- * @param tied whether its head is the table of embeddings
+ * @param tied whether its head is the embedding table
  * @param vision linears of the vision tower
  * @param projector linears between tower and decoder
  * @param rest numbers outside of the decoder that are no linear's weight: biases, norms, patches;
- *     not the table of embeddings
+ *     not the embedding table
  * @param numberBits of a number that is not quantized: 16 or 32
  */
 public record ModelSizes(
@@ -102,14 +102,14 @@ public record ModelSizes(
   }
 
   /**
-   * Numbers of the table of embeddings, of which a token needs one row: it stays in its file. None,
+   * Numbers of the embedding table, of which a token needs one row: it stays in its file. None,
    * where it is the head, which is multiplied as a whole.
    */
   public long table() {
     return tied ? 0 : (long) decoder.vocab() * decoder.width();
   }
 
-  /** The same model with fewer layers of the decoder; all, if it has no more than that. */
+  /** This model with fewer layers of the decoder; all, if it has no more than that. */
   public ModelSizes layers(int most) {
     DecoderShape d = decoder;
     DecoderShape first =
@@ -127,7 +127,7 @@ public record ModelSizes(
 
   /**
    * Qwen2-VL-2B: a tower of 32 blocks of width 1280 with queries, keys and values in one matrix; a
-   * merger of 2 x 2 patches; the head is the table of embeddings.
+   * merger of 2 x 2 patches; the head is the embedding table.
    */
   private static ModelSizes qwen2b() {
     int width = 1280;

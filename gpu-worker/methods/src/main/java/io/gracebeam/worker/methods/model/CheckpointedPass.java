@@ -7,8 +7,8 @@ import java.util.function.Supplier;
 
 /**
  * A pass whose graph is cut in front of each decoder block: what goes in is a leaf, and the block's
- * own graph is dropped at once and recorded again on the way back, which goes block by block. The
- * gradients are sums of the same terms in the same order as without cuts, so they have the same
+ * own graph is dropped at once and recorded again in the backward pass, which goes block by block.
+ * The gradients are sums of the same terms in the same order as without cuts, so they have the same
  * bits. Vision tower and embeddings are recorded once and kept.
  */
 final class CheckpointedPass implements TrainingPass {
@@ -87,7 +87,7 @@ final class CheckpointedPass implements TrainingPass {
         });
   }
 
-  /** Runs a part backwards and drops it; the gradient by its leaf. */
+  /** Runs the backward pass of a part and drops it; the gradient with respect to its leaf. */
   private NDArray gradient(GradientCollector collector, int leaf, Supplier<NDArray> seed) {
     NDArray out =
         Ops.scoped(

@@ -10,7 +10,7 @@ record GraphPass(NDArray rows, NDArray visualStates) implements TrainingPass {
     collector.backward(seed(rows, dRows, visualStates, dStates));
   }
 
-  /** A scalar whose gradients by x and y are dx and dy, of which dy may be null. */
+  /** A scalar whose gradients with respect to x and y are dx and dy; dy may be null. */
   static NDArray seed(NDArray x, NDArray dx, NDArray y, NDArray dy) {
     NDArray sum = x.mul(dx).sum();
     return dy == null ? sum : sum.add(y.mul(dy).sum());

@@ -17,7 +17,7 @@ public interface ModelConfig {
   /** Whether the head is the embedding table. */
   boolean tied();
 
-  /** The same model with a head of its own. */
+  /** This model with a head of its own. */
   ModelConfig untied();
 
   /** Canonical names of the decoder's parameters. */

@@ -6,7 +6,8 @@ import java.util.Set;
 /**
  * A parameter of a model.
  *
- * @param name canonical name: unique in the model, and the name under which it is exported
+ * @param name canonical name: unique in the model, and the name under which it is exported; that of
+ *     a linear weight ends in {@code .weight}
  * @param shape row-major; a linear weight is [outputs, inputs]
  * @param place where in the model it stands
  * @param start its values in a model that is trained from scratch

@@ -23,8 +23,8 @@ final class NativePass implements TrainingPass {
   /**
    * Runs the pass.
    *
-   * @param checkpoints whether decoder blocks are run again on the way back, so that no more than
-   *     one keeps its state
+   * @param checkpoints whether decoder blocks are run again in the backward pass, so that no more
+   *     than one keeps its state
    */
   NativePass(
       VisionLanguageModel model,
@@ -103,7 +103,7 @@ final class NativePass implements TrainingPass {
     return made;
   }
 
-  /** Runs a recorded part backwards from the gradient by its output. */
+  /** Runs the backward pass of a recorded part from the gradient with respect to its output. */
   static void run(GradientCollector collector, NDArray output, NDArray d) {
     Ops.scoped(
         () -> {
@@ -113,7 +113,7 @@ final class NativePass implements TrainingPass {
         });
   }
 
-  /** Runs a recorded part backwards; the gradient by its leaf. */
+  /** Runs the backward pass of a recorded part; the gradient with respect to its leaf. */
   private static NDArray gradient(
       GradientCollector collector, NDArray leaf, Supplier<NDArray> seed) {
     return Ops.scoped(

@@ -80,8 +80,8 @@ public final class Ops {
     long half = x.getShape().get(3) / 2;
     NDArray first = x.get("..., :{}", half);
     NDArray second = x.get("..., {}:", half);
-    NDArray turned = NDArrays.concat(new ai.djl.ndarray.NDList(second.neg(), first), -1);
-    return x.mul(cos).add(turned.mul(sin));
+    NDArray rotated = NDArrays.concat(new ai.djl.ndarray.NDList(second.neg(), first), -1);
+    return x.mul(cos).add(rotated.mul(sin));
   }
 
   /**

@@ -45,7 +45,7 @@ public final class RowHead {
    * @param hidden [R, d]; what it was computed from stays untouched
    * @param bytes bound of the memory for logits, their gradient and parts of dW; at least one row
    *     is computed at a time
-   * @return gradient by hidden, [R, d]
+   * @return gradient with respect to hidden, [R, d]
    */
   public NDArray backward(NDArray hidden, long bytes, RowLoss loss) {
     return Ops.scoped(
@@ -114,8 +114,8 @@ public final class RowHead {
       for (long from = 0; from < vocab; from += step) {
         long count = Math.min(step, vocab - from);
         try (NDArray columns = d.get(new NDIndex().addAllDim().addSliceDim(from, from + count));
-            NDArray turned = columns.transpose();
-            NDArray part = turned.matMul(states);
+            NDArray transposed = columns.transpose();
+            NDArray part = transposed.matMul(states);
             NDArray target = rows(sum, from, count)) {
           target.addi(part);
         }

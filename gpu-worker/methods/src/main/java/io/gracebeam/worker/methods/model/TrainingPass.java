@@ -4,22 +4,25 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.training.GradientCollector;
 
 /**
- * A pass up to the head, and its way back. Arrays belong to the manager of the pass's pixels
- * (without pixels: to the model's) and to the NDScope that was open around the call, if any; both
- * stay open until the way back.
+ * A forward pass up to the head, and its backward pass. Arrays belong to the owner that the pass
+ * was given and to the NDScope that was open around the call, if any; both stay open until the
+ * backward pass.
  */
 public interface TrainingPass {
   /** What the head turns into logits, in the model's compute type: [R, d]. */
   NDArray rows();
 
-  /** Output of the penultimate decoder block at the visual positions, [B, n, d]; may be null. */
+  /**
+   * Output of the penultimate decoder block at the visual positions of all images, [visual tokens,
+   * d]; null without images.
+   */
   NDArray visualStates();
 
   /**
    * Adds the parameters' gradients; once.
    *
-   * @param dRows gradient by the rows, of their type
-   * @param dStates gradient by the visual states; null for none
+   * @param dRows gradient with respect to the rows, of their type
+   * @param dStates gradient with respect to the visual states; null for none
    */
   void backward(GradientCollector collector, NDArray dRows, NDArray dStates);
 }

@@ -5,7 +5,7 @@ import ai.djl.training.GradientCollector;
 
 /**
  * A pass of the vision tower for training. Arrays belong to the NDScope that was open around the
- * call, which stays open until the way back.
+ * call, which stays open until the backward pass.
  */
 public interface VisionPass {
   /** States of the feature layer in float32, [B, n, dv], to go on from. */

@@ -141,7 +141,7 @@ public final class Weights implements AutoCloseable {
     if (rows != null && (rows.rows() != config.vocab() || rows.cols() != config.text().width())) {
       rows.close();
       throw GraceException.data(
-          "the table of embeddings is %d x %d; its config.json calls for %d x %d",
+          "the embedding table is %d x %d; its config.json calls for %d x %d",
           rows.rows(), rows.cols(), config.vocab(), config.text().width());
     }
     if (table != null) {

@@ -132,8 +132,8 @@ public final class LossBench implements AutoCloseable {
   }
 
   /**
-   * One pass over the first rows: logits, loss, gradient by the states, and by the weight, which
-   * adds up.
+   * One pass over the first rows: logits, loss, gradients with respect to the states and to the
+   * weight, which adds up.
    *
    * @param bytes see {@link RowHead#backward}
    * @return mean cross-entropy

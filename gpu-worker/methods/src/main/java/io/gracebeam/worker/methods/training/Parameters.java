@@ -76,7 +76,7 @@ final class Parameters {
       }
     }
 
-    /** Whoever asked may change w and theta. */
+    /** The caller may change w and theta. */
     void changing() {
       scales = null;
       quantized = null;
@@ -124,7 +124,7 @@ final class Parameters {
 
   /**
    * Sees that the engine's arrays hold the (quantized) weights and are leaves with a zero gradient;
-   * new ones where the engine cannot overwrite. The scope closes what the engine makes on the way:
+   * new ones where the engine cannot overwrite. The scope closes intermediate arrays of the engine:
    * a forgotten view would keep a whole gradient alive in every step.
    */
   void write() {

@@ -64,8 +64,8 @@ final class RowLosses {
   /**
    * Adds the losses of some rows.
    *
-   * @param logits [count, vocab] floats; become the gradient of CE + beta GDKD by the logits. Where
-   *     one is not finite, so are the sums.
+   * @param logits [count, vocab] floats; become the gradient of CE + beta GDKD with respect to
+   *     them. Where one is not finite, so are the sums.
    */
   void apply(MemorySegment logits, int first, int count) {
     if (options == null) {

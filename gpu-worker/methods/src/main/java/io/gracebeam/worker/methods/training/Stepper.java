@@ -96,7 +96,7 @@ final class Stepper {
     return total;
   }
 
-  /** The same with examples at hand. */
+  /** Steps on examples that need not be read. */
   Losses.Total step(
       List<Example> batch, Training training, double rate, int number, Weights weights) {
     parameters.write();
@@ -137,7 +137,7 @@ final class Stepper {
     return new Example(maker.item(index), own);
   }
 
-  /** The same for examples at hand. */
+  /** Accumulates the gradients of examples that need not be read. */
   Losses.Total accumulate(List<Example> batch, Limits limits, Weights weights) {
     List<Example> sorted = new ArrayList<>(batch);
     sorted.sort(Comparator.comparingInt(e -> e.item().length()));

@@ -51,7 +51,7 @@ public final class TrainBench implements AutoCloseable {
       int micro,
       int textTokens,
       int supervised) {
-    /** The same examples in so many micro-batches, of which there are at most as many. */
+    /** These examples in this number of micro-batches, which divides them. */
     public Shape inMicroBatches(int count) {
       if (count < 1 || examples % count != 0) {
         throw GraceException.bug("%d examples in %d micro-batches", examples, count);
