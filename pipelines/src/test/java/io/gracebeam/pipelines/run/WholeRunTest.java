@@ -7,6 +7,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.gracebeam.pipelines.report.ReportFiles;
 import io.gracebeam.proto.artifact.ArtifactStore;
 import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.testing.BlobFaults;
+import io.gracebeam.proto.artifact.testing.HostileBlobs;
 import io.gracebeam.proto.v1.EngineSettings;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -100,6 +102,25 @@ class WholeRunTest {
     assertThat(artifacts(alone))
         .containsKeys("average/grace-int4/s0/r1", "export/grace-int4/s0", "export/rtn-int4/s0");
     assertThat(alone.path("ledger")).isEmpty();
+  }
+
+  /** The worker of this process fetches its inputs from the store, and publishes there. */
+  @Test
+  void aStoreOfBlobsWithFaultsMakesTheSameBytes() {
+    EngineSettings engine = EngineSettings.newBuilder().setThreads(1).build(); // as the processes
+    HostileBlobs blobs = HostileBlobs.create(BlobFaults.all(5));
+    try (RunFolder open = RunFolder.open(temp.resolve("blobs"), Optional.of(blobs.root()));
+        WorkerSet workers = WorkerSet.open(List.of(), engine)) {
+      ObjectNode report =
+          TinyRun.in(open)
+              .execute(
+                  workers,
+                  RunBackend.named("direct"),
+                  PipelineOptionsFactory.create(),
+                  new Progress(new PrintStream(PrintStream.nullOutputStream()), false, true));
+      assertThat(artifacts(report)).isEqualTo(artifacts(alone));
+    }
+    assertThat(temp.resolve("blobs/store")).doesNotExist();
   }
 
   @Test
