@@ -252,8 +252,20 @@ GK_TARGET(GK_AVX2_ISA) GK_INLINE void gk_inputs_avx2(const gk_product *p, int64_
   }
 }
 
-GK_TARGET(GK_AVX2_ISA) static void gk_block_avx2(const gk_product *p, int64_t block) {
-  GK_EACH_FORM(p->w, gk_inputs_avx2, p, block)
+GK_TARGET(GK_AVX2_ISA) GK_APART void gk_zeros_avx2(const gk_product *p, int64_t block) {
+  GK_EACH_FORM(p->w, GK_ZEROS, gk_inputs_avx2, p, block)
+}
+
+GK_TARGET(GK_AVX2_ISA) GK_APART void gk_symmetric_avx2(const gk_product *p, int64_t block) {
+  GK_EACH_FORM(p->w, 0, gk_inputs_avx2, p, block)
+}
+
+static void gk_block_avx2(const gk_product *p, int64_t block) {
+  if (p->w->form & GK_ZEROS) {
+    gk_zeros_avx2(p, block);
+  } else {
+    gk_symmetric_avx2(p, block);
+  }
 }
 
 static gk_block *const GK_BLOCKS[] = {gk_block_scalar, gk_block_avx2, gk_block_vnni, gk_block_vnni};

@@ -16,24 +16,21 @@
 #define GK_VNNI_ISA "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
 #define GK_AMX_ISA GK_VNNI_ISA ",amx-tile,amx-int8"
 
-/* Calls body(..., form, bytes) with constants, so that each form of a weight has inner loops of its own. */
-#define GK_FORM(form, bytes, body, ...)      \
-  case (form) | (bytes) << 2:                \
-    body(__VA_ARGS__, form, bytes);          \
-    break;
-#define GK_EACH_FORM(w, body, ...)                        \
-  switch ((w)->form | ((w)->code_bits == 8) << 2) {       \
-    GK_FORM(0, 0, body, __VA_ARGS__)                      \
-    GK_FORM(GK_WIDE, 0, body, __VA_ARGS__)                \
-    GK_FORM(GK_ZEROS, 0, body, __VA_ARGS__)               \
-    GK_FORM(GK_WIDE | GK_ZEROS, 0, body, __VA_ARGS__)     \
-    GK_FORM(0, 1, body, __VA_ARGS__)                      \
-    GK_FORM(GK_WIDE, 1, body, __VA_ARGS__)                \
-    GK_FORM(GK_ZEROS, 1, body, __VA_ARGS__)               \
-    GK_FORM(GK_WIDE | GK_ZEROS, 1, body, __VA_ARGS__)     \
-    default:                                              \
-      break;                                              \
+/* Calls body(..., form, bytes) with constants, so that each form of a weight has inner loops of its own; `zeros` is GK_ZEROS or 0. */
+#define GK_EACH_FORM(w, zeros, body, ...)           \
+  if ((w)->code_bits == 8) {                        \
+    if ((w)->form & GK_WIDE) {                      \
+      body(__VA_ARGS__, GK_WIDE | (zeros), 1);      \
+    } else {                                        \
+      body(__VA_ARGS__, (zeros), 1);                \
+    }                                               \
+  } else if ((w)->form & GK_WIDE) {                 \
+    body(__VA_ARGS__, GK_WIDE | (zeros), 0);        \
+  } else {                                          \
+    body(__VA_ARGS__, (zeros), 0);                  \
   }
+/* Weights with zero points have a function of their own: the compiler gives all loops of a function their registers together. */
+#define GK_APART static __attribute__((noinline))
 
 /* A checked weight: its header and what lies behind it. */
 typedef struct {

@@ -134,8 +134,20 @@ GK_TARGET(GK_VNNI_ISA) GK_INLINE void gk_inputs_vnni(const gk_product *p, int64_
   }
 }
 
-GK_TARGET(GK_VNNI_ISA) void gk_rest_vnni(const gk_product *p, int64_t block, int32_t from) {
-  GK_EACH_FORM(p->w, gk_inputs_vnni, p, block, from)
+GK_TARGET(GK_VNNI_ISA) GK_APART void gk_zeros_vnni(const gk_product *p, int64_t block, int32_t from) {
+  GK_EACH_FORM(p->w, GK_ZEROS, gk_inputs_vnni, p, block, from)
+}
+
+GK_TARGET(GK_VNNI_ISA) GK_APART void gk_symmetric_vnni(const gk_product *p, int64_t block, int32_t from) {
+  GK_EACH_FORM(p->w, 0, gk_inputs_vnni, p, block, from)
+}
+
+void gk_rest_vnni(const gk_product *p, int64_t block, int32_t from) {
+  if (p->w->form & GK_ZEROS) {
+    gk_zeros_vnni(p, block, from);
+  } else {
+    gk_symmetric_vnni(p, block, from);
+  }
 }
 
 void gk_block_vnni(const gk_product *p, int64_t block) { gk_rest_vnni(p, block, 0); }
