@@ -86,7 +86,12 @@ class ExtendingTest {
     }
     assertThat(services)
         .containsExactlyInAnyOrder(
-            "ModelFamily", "Quantizer", "BenchmarkFormat", "StageRows", "StageWork");
+            "ModelFamily",
+            "Quantizer",
+            "BenchmarkFormat",
+            "StageRows",
+            "StageWork",
+            "BlobStoreProvider");
   }
 
   private static List<String> found(Class<?> service, ClassLoader loader) {

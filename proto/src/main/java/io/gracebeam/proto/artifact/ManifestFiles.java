@@ -49,7 +49,7 @@ final class ManifestFiles {
     return withoutUris(manifest.build());
   }
 
-  /** The same without URIs: what differs between two places of one artifact is left out. */
+  /** A manifest without URIs: what differs between two places of one artifact is left out. */
   static Manifest withoutUris(Manifest manifest) {
     Manifest.Builder plain = manifest.toBuilder();
     plain.getArtifactBuilder().clearUri();

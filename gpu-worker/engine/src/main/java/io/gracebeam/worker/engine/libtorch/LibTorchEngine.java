@@ -192,7 +192,7 @@ public final class LibTorchEngine extends Engine {
     return new LibTorchGradientCollector();
   }
 
-  /** Seeds the generators that {@code randomUniform} and its kind draw from. */
+  /** Sets the seed of the generators behind {@code randomUniform} and similar operators. */
   @Override
   public void setRandomSeed(int seed) {
     super.setRandomSeed(seed);

@@ -18,7 +18,7 @@ public record QuantScheme(int bits, int groupSize, boolean perTensor, boolean sy
   }
 
   /**
-   * The same for a matrix.
+   * The quantizer of one matrix under this scheme.
    *
    * @throws GraceException user, if the group size does not divide the input width
    */

@@ -106,7 +106,7 @@ class LossChunksTest {
       return out;
     }
 
-    /** The same through the engine's graph, over all logits of all examples. */
+    /** Gradients through the engine's graph, over all logits of all examples at once. */
     Map<String, float[]> throughTheGraph() {
       parameters.write();
       total = new Losses.Total();

@@ -55,7 +55,7 @@ final class TinyStudent implements AutoCloseable {
     return new TrainBench.Shape("tiny", config, 16, 5, 2, 12, 7);
   }
 
-  /** The same model once more, without quantization. */
+  /** A copy of the model, without quantization. */
   static VisionLanguageModel model(long seed) {
     return VisionLanguageModel.createForTraining(
         TinyWorld.ENGINE, SHAPE.config(), Prepare.initial(SHAPE.config(), seed));
