@@ -4,10 +4,10 @@ import com.google.protobuf.Empty;
 import com.google.protobuf.Message;
 import io.gracebeam.proto.error.GraceException;
 import io.gracebeam.proto.recipe.Variants;
+import io.gracebeam.proto.recipe.Works;
 import io.gracebeam.proto.stage.StageKind;
 import io.gracebeam.proto.stage.StageTable;
 import io.gracebeam.proto.v1.AverageWork;
-import io.gracebeam.proto.v1.ExportWork;
 import io.gracebeam.proto.v1.ExtractRequest;
 import io.gracebeam.proto.v1.GenerateRequest;
 import io.gracebeam.proto.v1.PrepareWork;
@@ -16,7 +16,6 @@ import io.gracebeam.proto.v1.Recipe;
 import io.gracebeam.proto.v1.ScoreWork;
 import io.gracebeam.proto.v1.TeacherCache;
 import io.gracebeam.proto.v1.TrainWork;
-import io.gracebeam.proto.v1.Training;
 import io.gracebeam.proto.v1.Variant;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -281,7 +280,7 @@ public final class RunPlan {
             "export/" + label,
             "export",
             Map.of("model", student(seed)),
-            export(variant),
+            Works.export(variant),
             seed,
             variant.getName());
         return new Model(variant, seed, "export/" + label, Optional.empty());
@@ -291,7 +290,7 @@ public final class RunPlan {
             "export/" + label,
             "export",
             Map.of("trained", trained),
-            export(variant),
+            Works.export(variant),
             seed,
             variant.getName());
         return new Model(variant, seed, "export/" + label, Optional.of(trained));
@@ -300,14 +299,6 @@ public final class RunPlan {
             "variant %s: source %s; allowed: teacher, baseline, rtn, train",
             variant.getName(), variant.getSource());
     }
-  }
-
-  private static ExportWork export(Variant variant) {
-    return ExportWork.newBuilder()
-        .setFormat(variant.getQuantized() ? "pack-quantized" : "dense")
-        .setVariant(Variants.exported(variant))
-        .setScales(variant.getQuantizer())
-        .build();
   }
 
   /** Variants that train alike share the trained model, whatever they are called. */
@@ -324,8 +315,6 @@ public final class RunPlan {
   private String train(Variant variant, long seed, String label) {
     int shards = Math.max(1, recipe.getShards());
     int rounds = Math.max(1, recipe.getRounds());
-    boolean control = !variant.getQuantized() && !Variants.distils(variant);
-    Training training = control ? controlTraining(recipe) : recipe.getDistillation();
     String previous = "";
     for (int round = 0; round < rounds; round++) {
       Map<String, String> parts = new LinkedHashMap<>();
@@ -343,10 +332,7 @@ public final class RunPlan {
         }
         last = "train/%s/r%d/k%d".formatted(label, round, shard);
         TrainWork work =
-            TrainWork.newBuilder()
-                .setTraining(training)
-                .setGrace(recipe.getGrace())
-                .setVariant(Variants.trained(variant))
+            Works.train(recipe, variant).toBuilder()
                 .setShard(shard)
                 .setShards(shards)
                 .setRound(round)
@@ -364,15 +350,6 @@ public final class RunPlan {
       add(previous, "average", parts, work, seed, variant.getName());
     }
     return previous;
-  }
-
-  /**
-   * The control of equal extra steps: the baseline's own settings, for as many steps as
-   * distillation has.
-   */
-  static Training controlTraining(Recipe recipe) {
-    Training own = recipe.hasBaseline() ? recipe.getBaseline() : recipe.getDistillation();
-    return own.toBuilder().setSteps(recipe.getDistillation().getSteps()).build();
   }
 
   private void answer() {

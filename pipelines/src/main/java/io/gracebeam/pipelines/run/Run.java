@@ -145,7 +145,9 @@ public final class Run {
       SubmittedRun submitted =
           backend.submit(
               new RunBackend.Job(
-                  pipeline -> stages.expand(pipeline, plan), options, folder.freshResults()));
+                  pipeline -> stages.expand(pipeline, plan.waves()),
+                  options,
+                  folder.freshResults()));
       try (Progress.Watch watch = progress.watch(submitted, plan.stages().size())) {
         results = submitted.results();
       }

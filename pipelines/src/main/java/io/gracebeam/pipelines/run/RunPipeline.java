@@ -1,7 +1,6 @@
 package io.gracebeam.pipelines.run;
 
 import io.gracebeam.pipelines.plan.PlannedStage;
-import io.gracebeam.pipelines.plan.RunPlan;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.transforms.client.Workers;
 import io.gracebeam.transforms.stages.DeadLetter;
@@ -45,12 +44,17 @@ public final class RunPipeline {
     this.store = store;
   }
 
-  /** Adds the plan's stages to an empty pipeline. */
-  public RunBackend.Outputs expand(Pipeline pipeline, RunPlan plan) {
+  /**
+   * Adds stages of any kind in the stage table to an empty pipeline.
+   *
+   * @param waves stages by wave, as {@code RunPlan.waves} gives them: each reads results of earlier
+   *     waves only
+   */
+  public RunBackend.Outputs expand(Pipeline pipeline, List<List<PlannedStage>> waves) {
     PCollectionList<StageResult> done = PCollectionList.empty(pipeline);
     PCollectionList<DeadLetter> refused = PCollectionList.empty(pipeline);
     int number = 0;
-    for (List<PlannedStage> wave : plan.waves()) {
+    for (List<PlannedStage> wave : waves) {
       String prefix = "Wave%02d".formatted(number++);
       PCollectionView<Map<String, byte[]>> earlier =
           done.size() == 0 ? null : done.apply(prefix + "/Earlier", StageResults.asView());

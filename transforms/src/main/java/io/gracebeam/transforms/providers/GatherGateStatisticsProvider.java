@@ -5,102 +5,123 @@ import com.google.auto.value.AutoValue;
 import io.gracebeam.transforms.stages.GatherGateStatistics;
 import io.gracebeam.transforms.stages.TokenRow;
 import io.gracebeam.transforms.statistics.GateStatistics;
-import java.util.List;
 import org.apache.beam.sdk.schemas.AutoValueSchema;
 import org.apache.beam.sdk.schemas.Schema;
 import org.apache.beam.sdk.schemas.annotations.DefaultSchema;
-import org.apache.beam.sdk.schemas.annotations.SchemaCreate;
 import org.apache.beam.sdk.schemas.annotations.SchemaFieldDescription;
 import org.apache.beam.sdk.schemas.transforms.Convert;
 import org.apache.beam.sdk.schemas.transforms.SchemaTransform;
 import org.apache.beam.sdk.schemas.transforms.SchemaTransformProvider;
-import org.apache.beam.sdk.schemas.transforms.TypedSchemaTransformProvider;
+import org.apache.beam.sdk.schemas.transforms.providers.ErrorHandling;
 import org.apache.beam.sdk.transforms.DoFn;
 import org.apache.beam.sdk.transforms.ParDo;
-import org.apache.beam.sdk.values.PCollectionRowTuple;
 import org.apache.beam.sdk.values.Row;
+import org.checkerframework.checker.nullness.qual.Nullable;
 
 /**
  * Offers {@link GatherGateStatistics} as {@code
  * beam:schematransform:io.gracebeam:gather_gate_statistics:v1}. Input "input": the fields of {@link
- * TokenRow}; outputs "output": one row with the count and the serialized statistics, and "errors".
+ * TokenRow}. Output "output": one row for all tokens and one for each question type, with type,
+ * tokens, mean_entropy (as a share of the largest possible), error_rate, pearson_r, binned_r2 and
+ * calibration_error; a figure that is not defined is null.
  */
 @AutoService(SchemaTransformProvider.class)
 public final class GatherGateStatisticsProvider
-    extends TypedSchemaTransformProvider<GatherGateStatisticsProvider.Configuration> {
-  private static final Schema OUTPUT_SCHEMA =
-      Schema.builder().addInt64Field("count").addByteArrayField("statistics").build();
+    extends GraceProvider<GatherGateStatisticsProvider.Configuration> {
+
+  private static final Schema ROW =
+      Schema.builder()
+          .addStringField("type")
+          .addInt64Field("tokens")
+          .addNullableField("mean_entropy", Schema.FieldType.DOUBLE)
+          .addNullableField("error_rate", Schema.FieldType.DOUBLE)
+          .addNullableField("pearson_r", Schema.FieldType.DOUBLE)
+          .addNullableField("binned_r2", Schema.FieldType.DOUBLE)
+          .addNullableField("calibration_error", Schema.FieldType.DOUBLE)
+          .build();
+
+  /** For the service loader. */
+  public GatherGateStatisticsProvider() {
+    super(
+        "gather_gate_statistics", "Gathers how well a teacher's entropy tells its errors.", INPUT);
+  }
+
+  @Override
+  protected Class<Configuration> configurationClass() {
+    return Configuration.class;
+  }
+
+  @Override
+  protected SchemaTransform from(Configuration configuration) {
+    GatherGateStatistics gather = GatherGateStatistics.ofVocabulary(configuration.getVocabulary());
+    return transform(
+        rows -> {
+          GatherGateStatistics.Result result =
+              rows.get(INPUT)
+                  .apply("ToTokens", Convert.fromRows(TokenRow.class))
+                  .apply("Gather", gather);
+          return outputs(
+              result.statistics().apply("ToRows", ParDo.of(new ToRowsFn())).setRowSchema(ROW),
+              result.deadLetters(),
+              configuration.getErrorHandling());
+        });
+  }
+
+  private static final class ToRowsFn extends DoFn<GateStatistics, Row> {
+    private static final long serialVersionUID = 1L;
+
+    @ProcessElement
+    public void process(@Element GateStatistics statistics, OutputReceiver<Row> out) {
+      statistics
+          .figures()
+          .forEach(
+              (type, figures) ->
+                  out.output(
+                      Row.withSchema(ROW)
+                          .addValues(
+                              type,
+                              figures.count(),
+                              defined(figures.meanEntropy()),
+                              defined(figures.meanError()),
+                              defined(figures.pearson()),
+                              defined(figures.binnedR2()),
+                              defined(figures.calibrationError()))
+                          .build()));
+    }
+
+    private static @Nullable Double defined(double figure) {
+      return Double.isFinite(figure) ? figure : null;
+    }
+  }
 
   /** Configuration. */
   @AutoValue
   @DefaultSchema(AutoValueSchema.class)
   public abstract static class Configuration {
-    /** Size of the teacher's logit axis. */
-    @SchemaFieldDescription("Size of the teacher's logit axis, at least 2.")
-    public abstract int getVocabulary();
+    /** Size of the logit axis of the teacher, at least 2. */
+    @SchemaFieldDescription("Size of the logit axis of the teacher, at least 2.")
+    public abstract Integer getVocabulary();
 
-    /** A configuration. */
-    @SchemaCreate
-    public static Configuration of(int vocabulary) {
-      return new AutoValue_GatherGateStatisticsProvider_Configuration(vocabulary);
-    }
-  }
+    /** Where to send what cannot be used. */
+    @SchemaFieldDescription("Where to send what cannot be used; without it the pipeline fails.")
+    public abstract @Nullable ErrorHandling getErrorHandling();
 
-  @Override
-  public String identifier() {
-    return "beam:schematransform:io.gracebeam:gather_gate_statistics:v1";
-  }
-
-  @Override
-  public String description() {
-    return "Gathers how well a teacher's entropy tells its errors.";
-  }
-
-  @Override
-  public List<String> inputCollectionNames() {
-    return List.of(RunStagesProvider.INPUT);
-  }
-
-  @Override
-  public List<String> outputCollectionNames() {
-    return List.of(RunStagesProvider.OUTPUT, RunStagesProvider.ERRORS);
-  }
-
-  @Override
-  protected SchemaTransform from(Configuration configuration) {
-    return new OnRows(GatherGateStatistics.ofVocabulary(configuration.getVocabulary()));
-  }
-
-  private static final class OnRows extends SchemaTransform {
-    private final transient GatherGateStatistics gather;
-
-    OnRows(GatherGateStatistics gather) {
-      this.gather = gather;
+    /** A builder without values. */
+    public static Builder builder() {
+      return new AutoValue_GatherGateStatisticsProvider_Configuration.Builder();
     }
 
-    @Override
-    public PCollectionRowTuple expand(PCollectionRowTuple rows) {
-      GatherGateStatistics.Result result =
-          rows.get(RunStagesProvider.INPUT)
-              .apply("ToTokens", Convert.fromRows(TokenRow.class))
-              .apply("Gather", gather);
-      return PCollectionRowTuple.of(
-          RunStagesProvider.OUTPUT,
-          result.statistics().apply("ToRow", ParDo.of(new ToRowFn())).setRowSchema(OUTPUT_SCHEMA),
-          RunStagesProvider.ERRORS,
-          result.deadLetters().apply("FromDeadLetters", Convert.toRows()));
-    }
-  }
+    /** Builder. */
+    @AutoValue.Builder
+    public abstract static class Builder {
+      /** Sets vocabulary. */
+      public abstract Builder setVocabulary(Integer vocabulary);
 
-  private static final class ToRowFn extends DoFn<GateStatistics, Row> {
-    private static final long serialVersionUID = 1L;
+      /** Sets errorHandling. */
+      public abstract Builder setErrorHandling(@Nullable ErrorHandling errorHandling);
 
-    @ProcessElement
-    public void process(@Element GateStatistics statistics, OutputReceiver<Row> out) {
-      out.output(
-          Row.withSchema(OUTPUT_SCHEMA)
-              .addValues(statistics.count(), statistics.toBytes())
-              .build());
+      /** The configuration. */
+      public abstract Configuration build();
     }
   }
 }

@@ -17,11 +17,11 @@ import java.util.List;
  * Token statistics of an extraction unit: {@code tokens.pb} or {@code examples.pb},
  * length-delimited {@link ExampleSignal} messages.
  */
-public final class Signals {
+final class Signals {
   /** Name of the file in the artifact's folder. */
-  public static final String FILE = "tokens.pb";
+  static final String FILE = "tokens.pb";
 
-  /** The same content under the name that the worker's replay reads. */
+  /** The content of {@link #FILE} under the name that the worker's replay reads. */
   private static final String EXAMPLES = "examples.pb";
 
   private Signals() {}
@@ -31,7 +31,7 @@ public final class Signals {
    *
    * @throws GraceException (environment) if the file cannot be read or is damaged
    */
-  public static List<ExampleSignal> read(ArtifactRef artifact) {
+  static List<ExampleSignal> read(ArtifactRef artifact) {
     Path file = Artifacts.fetch(artifact, Artifacts.holds(artifact, EXAMPLES) ? EXAMPLES : FILE);
     List<ExampleSignal> examples = new ArrayList<>();
     try (InputStream in = new BufferedInputStream(Files.newInputStream(file))) {

@@ -14,10 +14,13 @@ import io.gracebeam.transforms.statistics.GateStatistics;
 import io.gracebeam.transforms.testing.FakeWorker;
 import io.gracebeam.transforms.testing.Faults;
 import io.gracebeam.transforms.testing.InProcessWorkers;
+import java.io.IOException;
 import java.net.ServerSocket;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Set;
@@ -57,15 +60,15 @@ class StagesTest {
       Path store = temp.resolve("store");
       PipelineResult first = Demo.run(workers.client(), store);
       SortedMap<String, String> files = Demo.published(store);
-      Demo.awaitCounter(first, "calls", Demo.TASKS);
-      Demo.awaitCounter(first, "hits", 0);
+      Demo.assertCounter(first, "calls", Demo.TASKS);
+      Demo.assertCounter(first, "hits", 0);
       assertThat(workers.executions()).isEqualTo(Demo.TASKS);
       assertThat(files.keySet().stream().filter(name -> name.startsWith("keys/")))
           .hasSize(Demo.TASKS);
 
       int calls = workers.calls();
       PipelineResult second = Demo.run(workers.client(), store);
-      Demo.awaitCounter(second, "hits", Demo.TASKS);
+      Demo.assertCounter(second, "hits", Demo.TASKS);
       assertThat(workers.calls()).isEqualTo(calls);
       assertThat(Demo.published(store)).isEqualTo(files);
     }
@@ -113,7 +116,7 @@ class StagesTest {
     assertThat(before).isBetween(3L, 11L);
     try (InProcessWorkers workers = InProcessWorkers.start(1)) {
       PipelineResult result = Demo.run(workers.client(), store);
-      Demo.awaitCounter(result, "hits", before);
+      Demo.assertCounter(result, "hits", before);
       assertThat(workers.executions()).isEqualTo(Demo.TASKS - (int) before);
     }
   }
@@ -134,7 +137,7 @@ class StagesTest {
                     "answer", "answers/unit-1", "q-1-3", "image of q-1-3 is not an image"));
         PipelineResult result = pipeline.run();
         result.waitUntilFinish();
-        Demo.awaitCounter(result, "deadLetters", 3);
+        Demo.assertCounter(result, "deadLetters", 3);
       }
     }
   }
@@ -219,17 +222,24 @@ class StagesTest {
   }
 
   @Test
-  void gateStatisticsOfTheTokensEqualTheDirectOnes() {
+  void gateStatisticsOfTheTokensEqualTheDirectOnes() throws IOException {
     try (InProcessWorkers workers = InProcessWorkers.start(2)) {
       Path store = temp.resolve("store");
       Pipeline pipeline = Demo.pipeline();
-      PCollection<TokenRow> tokens =
+      Path dataset = Files.createDirectories(temp.resolve("data"));
+      Files.writeString(
+          dataset.resolve("train.json"),
+          "[" + String.join(",", Collections.nCopies(30, "{}")) + "]");
+      ExtractTeacher.Result extracted =
           pipeline
-              .apply(Create.of(Demo.units(store)))
-              .apply(RunStages.on(workers.client()))
-              .results()
-              .apply(ExtractTeacher.readTokens());
-      GatherGateStatistics.Result gathered = tokens.apply(GatherGateStatistics.ofVocabulary(50));
+              .apply(Create.of(Artifact.at("dataset", dataset)))
+              .apply(
+                  ExtractTeacher.on(workers.client())
+                      .intoStore(store.toString())
+                      .withTeacher(Artifact.of(Demo.ref("model", '1')))
+                      .withExamplesPerUnit(12));
+      GatherGateStatistics.Result gathered =
+          extracted.tokens().apply(GatherGateStatistics.ofVocabulary(50));
       GateStatistics direct = new GateStatistics();
       List<String> ids = new ArrayList<>();
       for (long i = 0; i < 30; i++) {

@@ -8,12 +8,13 @@ import org.apache.beam.sdk.transforms.Create;
 import org.apache.beam.sdk.transforms.Flatten;
 import org.apache.beam.sdk.values.PCollection;
 import org.apache.beam.sdk.values.PCollectionList;
+import org.apache.beam.sdk.values.TypeDescriptor;
 
 /**
  * Applies stages one after another, each with the results of all before it. For building pipelines;
  * not thread-safe.
  */
-public final class StageChain {
+final class StageChain {
   private final Pipeline pipeline;
   private final Workers workers;
   private final List<PCollection<StageResult>> results = new ArrayList<>();
@@ -25,17 +26,15 @@ public final class StageChain {
   }
 
   /** An empty chain. */
-  public static StageChain of(Pipeline pipeline, Workers workers) {
+  static StageChain of(Pipeline pipeline, Workers workers) {
     return new StageChain(pipeline, workers);
   }
 
   /** Runs tasks under a name that is unique in the pipeline. */
-  public StageOutputs then(String name, List<StageTask> tasks) {
+  StageOutputs then(String name, List<StageTask> tasks) {
     PCollection<StageTask> created =
         pipeline.apply(
-            name + "/Tasks",
-            Create.of(tasks)
-                .withType(org.apache.beam.sdk.values.TypeDescriptor.of(StageTask.class)));
+            name + "/Tasks", Create.of(tasks).withType(TypeDescriptor.of(StageTask.class)));
     RunStages ready =
         results.isEmpty()
             ? RunStages.on(workers)
@@ -49,12 +48,12 @@ public final class StageChain {
   }
 
   /** Results of all stages so far; at least one must have been applied. */
-  public PCollection<StageResult> results(String name) {
+  PCollection<StageResult> results(String name) {
     return PCollectionList.of(results).apply(name, Flatten.pCollections());
   }
 
   /** Dead letters of all stages so far; at least one must have been applied. */
-  public PCollection<DeadLetter> deadLetters(String name) {
+  PCollection<DeadLetter> deadLetters(String name) {
     return PCollectionList.of(deadLetters).apply(name, Flatten.pCollections());
   }
 }

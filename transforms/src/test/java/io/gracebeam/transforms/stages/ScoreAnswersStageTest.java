@@ -21,7 +21,7 @@ import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-class ScoreAnswersTest {
+class ScoreAnswersStageTest {
   @TempDir Path temp;
 
   private Path folder(String name) throws IOException {
@@ -59,7 +59,7 @@ class ScoreAnswersTest {
     ArtifactRef second =
         unit("b", GenerateResponse.newBuilder().setId("3").setError("no image").build());
     Map<String, Double> facts =
-        new ScoreAnswers()
+        new ScoreAnswersStage()
             .run(
                 job(
                     "open",
@@ -74,7 +74,7 @@ class ScoreAnswersTest {
   @Test
   void unknownFormatIsOneLineWithWhatThereIs() throws IOException {
     LocalStage.Job job = job("chess", Map.of("questions", questions(), "answers-0", unit("a")));
-    assertThatThrownBy(() -> new ScoreAnswers().run(job))
+    assertThatThrownBy(() -> new ScoreAnswersStage().run(job))
         .isInstanceOf(GraceException.class)
         .hasMessage(
             "benchmark format: 'chess' is unknown; allowed: mmbench, open, pope, scienceqa");
