@@ -55,7 +55,12 @@ class ToyStageTest {
                     .containsExactlyInAnyOrder("toy/two", "toy/three");
                 return null;
               });
-      PAssert.that(outputs.refused()).empty();
+      PAssert.that(outputs.refused())
+          .satisfies(
+              refused -> {
+                assertThat(refused).isEmpty();
+                return null;
+              });
       pipeline.run().waitUntilFinish();
     }
     assertThat(texts()).containsExactlyInAnyOrder("one two", "one two three");
