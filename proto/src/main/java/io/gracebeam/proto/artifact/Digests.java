@@ -3,6 +3,7 @@ package io.gracebeam.proto.artifact;
 import io.gracebeam.proto.error.GraceException;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.file.FileVisitOption;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -58,9 +59,9 @@ public final class Digests {
     return sum;
   }
 
-  /** All that is not a folder, at any depth. */
+  /** All that is not a folder, at any depth; links are followed, that of the folder itself too. */
   static List<Path> files(Path folder) throws IOException {
-    try (Stream<Path> paths = Files.walk(folder)) {
+    try (Stream<Path> paths = Files.walk(folder, FileVisitOption.FOLLOW_LINKS)) {
       return paths.filter(path -> !Files.isDirectory(path)).toList();
     } catch (java.io.UncheckedIOException e) {
       throw e.getCause();
