@@ -4,7 +4,6 @@ import io.gracebeam.transforms.client.Workers;
 import io.gracebeam.transforms.stages.AnswerQuestions;
 import io.gracebeam.transforms.stages.Artifact;
 import io.gracebeam.transforms.stages.BenchmarkScore;
-import io.gracebeam.transforms.stages.DeadLetter;
 import io.gracebeam.transforms.stages.ReadBenchmark;
 import io.gracebeam.transforms.stages.ScoreAnswers;
 import java.nio.file.Path;
@@ -94,7 +93,7 @@ public final class EvaluateModel {
         .apply("Scores", TextIO.write().to(options.getOut() + "/scores").withoutSharding());
     answered
         .errors()
-        .apply("RefusedLines", ToString.<DeadLetter>elements())
+        .apply("RefusedLines", ToString.elements())
         .apply("Refused", TextIO.write().to(options.getOut() + "/refused").withoutSharding());
     pipeline.run().waitUntilFinish();
   }

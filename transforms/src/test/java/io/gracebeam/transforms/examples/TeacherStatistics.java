@@ -2,7 +2,6 @@ package io.gracebeam.transforms.examples;
 
 import io.gracebeam.transforms.client.Workers;
 import io.gracebeam.transforms.stages.Artifact;
-import io.gracebeam.transforms.stages.DeadLetter;
 import io.gracebeam.transforms.stages.ExtractTeacher;
 import io.gracebeam.transforms.stages.GatherGateStatistics;
 import io.gracebeam.transforms.statistics.GateStatistics;
@@ -93,7 +92,7 @@ public final class TeacherStatistics {
         .apply("Statistics", TextIO.write().to(options.getOut() + "/gate").withoutSharding());
     extracted
         .errors()
-        .apply("RefusedLines", ToString.<DeadLetter>elements())
+        .apply("RefusedLines", ToString.elements())
         .apply("Refused", TextIO.write().to(options.getOut() + "/refused").withoutSharding());
     pipeline.run().waitUntilFinish();
   }
