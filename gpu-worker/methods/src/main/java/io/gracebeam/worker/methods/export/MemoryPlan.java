@@ -13,10 +13,10 @@ import java.util.List;
 /**
  * The memory that layouts of a model need for decoding one sequence: the decoder's weights, cache
  * and scratch space as the kernels in C reserve them, and the other parts as packed weights or
- * plain numbers. A table of embeddings that is not the head takes none: it stays in its file, of
- * which a row is read for each token. Not counted: the process itself (the JVM: about 95 MB with
- * the kernels alone), what the engine needs for a moment while it runs the vision tower, and biases
- * of queries, keys and values (0.02 % where a model has them).
+ * plain numbers. An embedding table that is not the head takes none: it stays in its file, of which
+ * a row is read for each token. Not counted: the process itself (the JVM: about 95 MB with the
+ * kernels alone), what the engine needs for a moment while it runs the vision tower, and biases of
+ * queries, keys and values (0.02 % where a model has them).
  */
 public final class MemoryPlan implements MemoryPlanner {
 

@@ -40,7 +40,7 @@ public final class PackedModel {
   /**
    * Loads a pack-quantized or dense Hugging Face folder. Tensors are read one after the other, and
    * each linear's weight is kept once: in the decoder in C where that can be, whose weights passes
-   * of the engine take as well, else for the kernels at hand. A table of embeddings that is not the
+   * of the engine take as well, else for the kernels at hand. An embedding table that is not the
    * head stays in its file.
    *
    * @throws GraceException data, if packed tensors and config.json do not fit each other

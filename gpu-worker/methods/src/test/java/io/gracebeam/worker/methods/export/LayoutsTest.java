@@ -219,7 +219,7 @@ class LayoutsTest {
             Llava.load(TinyWorld.ENGINE, export("dense-" + tied, from, "dense", v));
         VisionLanguageModel original = Llava.load(TinyWorld.ENGINE, from)) {
       assertThat(packed.config().tied()).isFalse();
-      // The table of embeddings is no array of the engine: it stays in its file.
+      // The embedding table is no array of the engine: it stays in its file.
       assertThat(packed.parameters()).hasSize(parameters(packed.config()) - 1);
       assertThat(packed.parameters()).doesNotContainKey(EMBEDDING);
       assertThat(dense.parameters()).doesNotContainKey(EMBEDDING);
@@ -236,7 +236,7 @@ class LayoutsTest {
         config.parameters().all().stream().filter(p -> !p.is(ModelParameter.Trait.LINEAR)).count();
   }
 
-  /** The student with its table of embeddings as its head. */
+  /** The student with its embedding table as its head. */
   private static Path tiedStudent() throws IOException {
     Path out = Files.createDirectories(root.resolve("tied"));
     LlavaConfig c = Llava.config(student);

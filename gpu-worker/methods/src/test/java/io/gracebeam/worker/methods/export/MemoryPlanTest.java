@@ -105,7 +105,7 @@ class MemoryPlanTest {
         continue;
       }
       values.put(name, tensors.get(name).floats());
-      // A table of embeddings stays in its file.
+      // An embedding table stays in its file.
       outside += name.startsWith("language_model.") ? 0 : 4L * values.get(name).length;
     }
     PackedDecoder.Limits limits = new PackedDecoder.Limits(2, 37, 20, kv);

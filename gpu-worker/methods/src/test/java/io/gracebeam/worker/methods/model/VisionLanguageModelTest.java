@@ -139,7 +139,7 @@ class VisionLanguageModelTest {
     return out;
   }
 
-  /** A table of embeddings in its file gives what one in memory gives, to the bit. */
+  /** An embedding table in its file gives what one in memory gives, to the bit. */
   @Test
   void embeddingsMayStayInTheirFile() throws Exception {
     LlavaConfig config = Llava.config(TINY);
