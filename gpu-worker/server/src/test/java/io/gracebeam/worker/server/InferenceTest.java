@@ -81,7 +81,9 @@ class InferenceTest {
     Path images = Files.createDirectories(folder.resolve("images/deep"));
     Path image = Files.writeString(images.resolve("a.png"), "pixels");
     Files.writeString(folder.resolve("secret.png"), "pixels");
-    Files.createSymbolicLink(folder.resolve("images/out"), folder);
+    Path outside = Files.createDirectories(folder.resolve("outside"));
+    Files.writeString(outside.resolve("secret.png"), "pixels");
+    Files.createSymbolicLink(folder.resolve("images/out"), outside);
     Files.createSymbolicLink(folder.resolve("images/linked.png"), folder.resolve("secret.png"));
     try (Loopback worker = new Loopback(folder)) {
       List<GenerateResponse> answers =

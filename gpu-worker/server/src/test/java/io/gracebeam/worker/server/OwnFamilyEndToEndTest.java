@@ -3,7 +3,7 @@ package io.gracebeam.worker.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.google.common.collect.ImmutableList;
-import io.gracebeam.proto.artifact.Digests;
+import io.gracebeam.proto.artifact.Artifacts;
 import io.gracebeam.proto.v1.ArtifactRef;
 import io.gracebeam.proto.v1.ExtractResponse;
 import io.gracebeam.proto.v1.GenerateRequest;
@@ -136,11 +136,7 @@ class OwnFamilyEndToEndTest {
     return GenerateRequest.newBuilder()
         .setId("ask-" + model.getSha256().substring(0, 8))
         .setModel(model)
-        .setImages(
-            ArtifactRef.newBuilder()
-                .setKind("images")
-                .setSha256(Digests.sha256(images))
-                .setUri(images.toString()))
+        .setImages(Artifacts.given("images", images))
         .setMaxNewTokens(4)
         .setBatch(4)
         .addQuestions(question("none", "what color ?"))
@@ -161,7 +157,7 @@ class OwnFamilyEndToEndTest {
   }
 
   private static Path path(ArtifactRef artifact) {
-    return Path.of(artifact.getUri());
+    return Artifacts.fetch(artifact);
   }
 
   private ArtifactRef dataset() throws IOException {
@@ -183,11 +179,7 @@ class OwnFamilyEndToEndTest {
               .formatted(i, String.join(",", names), "<image>".repeat(names.size()), color(i % 2)));
     }
     Files.writeString(root.resolve("train.json"), "[" + String.join(",", examples) + "]");
-    return ArtifactRef.newBuilder()
-        .setKind("dataset")
-        .setUri(root.toString())
-        .setSha256(Digests.sha256(root))
-        .build();
+    return Artifacts.given("dataset", root);
   }
 
   private static String color(int number) {
