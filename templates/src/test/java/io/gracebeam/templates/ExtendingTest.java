@@ -21,9 +21,13 @@ import javax.tools.ToolProvider;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The files that docs/extending.md shows compile, and the services that it names are found. */
+/**
+ * The files that docs/extending.md and its page on families show compile, and the services that
+ * they name are found.
+ */
 class ExtendingTest {
-  private static final Path DOCUMENT = Path.of("..", "docs", "extending.md");
+  private static final List<Path> DOCUMENTS =
+      List.of(Path.of("..", "docs", "extending.md"), Path.of("..", "docs", "extending-family.md"));
   private static final Pattern FILE =
       Pattern.compile("(?ms)^`my-plugin/([^`]+)`:\\n\\n```\\w*\\n(.*?)^```$");
   private static final String SERVICES = "META-INF/services/";
@@ -32,9 +36,11 @@ class ExtendingTest {
 
   private static Map<String, String> files() throws IOException {
     Map<String, String> out = new LinkedHashMap<>();
-    Matcher file = FILE.matcher(Files.readString(DOCUMENT));
-    while (file.find()) {
-      assertThat(out.put(file.group(1), file.group(2))).as(file.group(1)).isNull();
+    for (Path document : DOCUMENTS) {
+      Matcher file = FILE.matcher(Files.readString(document));
+      while (file.find()) {
+        assertThat(out.put(file.group(1), file.group(2))).as(file.group(1)).isNull();
+      }
     }
     return out;
   }

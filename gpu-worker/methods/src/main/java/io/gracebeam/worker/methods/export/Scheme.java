@@ -14,7 +14,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.SortedMap;
 
 /**
@@ -111,12 +113,14 @@ record Scheme(List<Group> groups, int kvBits) {
   }
 
   private void ignore(ArrayNode out, ModelConfig config) {
+    Set<String> ignored = new LinkedHashSet<>();
     for (Part part : List.of(Part.HEAD, Part.VISION, Part.PROJECTOR)) {
       ModelConfig.QuantTarget target = config.target(part);
       if (groups.stream().noneMatch(g -> g.targets().contains(target.modules()))) {
-        target.ignored().forEach(out::add);
+        ignored.addAll(target.ignored());
       }
     }
+    ignored.forEach(out::add);
   }
 
   private static void arguments(
