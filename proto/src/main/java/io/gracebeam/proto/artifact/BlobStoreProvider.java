@@ -2,6 +2,7 @@ package io.gracebeam.proto.artifact;
 
 import java.io.IOException;
 import java.net.URI;
+import java.time.Duration;
 
 /**
  * Opens the blob stores of one URI scheme. Found by {@link java.util.ServiceLoader}; a new kind of
@@ -19,4 +20,12 @@ public interface BlobStoreProvider {
    * @param root has this scheme and no {@code /} at its end
    */
   BlobStore open(URI root) throws IOException;
+
+  /**
+   * The pause before a failed call is tried again for the first time; it doubles with each further
+   * attempt.
+   */
+  default Duration firstPause() {
+    return Duration.ofMillis(40);
+  }
 }

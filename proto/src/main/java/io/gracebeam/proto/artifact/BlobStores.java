@@ -44,7 +44,7 @@ final class BlobStores {
     BlobStoreProvider provider = plugins().get(scheme(root));
     try {
       BlobStore blobs = provider.open(root);
-      return blobs.folder().isPresent() ? blobs : new RetryingBlobs(blobs);
+      return blobs.folder().isPresent() ? blobs : new RetryingBlobs(blobs, provider.firstPause());
     } catch (IOException e) {
       throw ArtifactStore.cannotWrite(shown(root), e);
     }

@@ -5,9 +5,11 @@ import java.io.InputStream;
 import java.io.InterruptedIOException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.OptionalLong;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Tries again what failed for unknown reasons, after a pause that grows and differs by chance; a
@@ -17,12 +19,13 @@ import java.util.concurrent.ThreadLocalRandom;
  */
 final class RetryingBlobs implements BlobStore {
   private static final int ATTEMPTS = 5;
-  private static final long FIRST_PAUSE_MILLIS = 20;
 
   private final BlobStore blobs;
+  private final long firstPauseNanos;
 
-  RetryingBlobs(BlobStore blobs) {
+  RetryingBlobs(BlobStore blobs, Duration firstPause) {
     this.blobs = blobs;
+    this.firstPauseNanos = firstPause.toNanos();
   }
 
   @FunctionalInterface
@@ -50,7 +53,7 @@ final class RetryingBlobs implements BlobStore {
     return retry(() -> blobs.list(prefix));
   }
 
-  private static <T> T retry(Call<T> call) throws IOException {
+  private <T> T retry(Call<T> call) throws IOException {
     for (int attempt = 1; ; attempt++) {
       try {
         return call.run();
@@ -65,10 +68,10 @@ final class RetryingBlobs implements BlobStore {
     }
   }
 
-  private static void pause(int attempt, IOException failure) throws IOException {
-    long most = FIRST_PAUSE_MILLIS << attempt;
+  private void pause(int attempt, IOException failure) throws IOException {
+    long most = firstPauseNanos << (attempt - 1);
     try {
-      Thread.sleep(most / 2 + ThreadLocalRandom.current().nextLong(most / 2 + 1));
+      TimeUnit.NANOSECONDS.sleep(most / 2 + ThreadLocalRandom.current().nextLong(most / 2 + 1));
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       InterruptedIOException interrupted = new InterruptedIOException("interrupted");

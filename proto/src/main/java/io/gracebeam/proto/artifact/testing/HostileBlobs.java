@@ -10,6 +10,7 @@ import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -59,6 +60,12 @@ public final class HostileBlobs implements BlobStore {
         throw new NoSuchFileException(root.toString());
       }
       return store;
+    }
+
+    /** Short, since the faults end by themselves and no server is to be spared. */
+    @Override
+    public Duration firstPause() {
+      return Duration.ofMillis(1);
     }
   }
 
