@@ -39,7 +39,8 @@ final class GraceMethods implements WorkMethods {
 
   private final EngineHandle engine;
   private final EngineFacts facts;
-  private final Plugins<StageWork> works = works();
+  private final StageTable table = StageTable.load();
+  private final Plugins<StageWork> works = works(table);
 
   /**
    * Opens the engine.
@@ -53,10 +54,9 @@ final class GraceMethods implements WorkMethods {
   }
 
   /** What this worker can do; each kind needs a row of the stage table. */
-  private static Plugins<StageWork> works() {
+  private static Plugins<StageWork> works(StageTable table) {
     Plugins<StageWork> works =
         Plugins.load(StageWork.class, "work of a stage", work -> List.of(work.stage()));
-    StageTable table = StageTable.load();
     for (String name : works.names()) {
       if (!table.names().contains(name) || table.get(name).executor() != Executor.WORKER) {
         throw GraceException.environment(
@@ -121,7 +121,7 @@ final class GraceMethods implements WorkMethods {
   @Override
   public Map<String, Double> run(
       OperationRequest request, SortedMap<String, Path> inputs, Path out, Progress progress) {
-    StageKind kind = StageTable.load().get(request.getStage());
+    StageKind kind = table.get(request.getStage());
     return works
         .get(kind.name())
         .run(
